@@ -1,0 +1,39 @@
+"""Capture as an Avalanche plugin: a thin adapter that knows when a phase ends."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from avalanche.core import SupervisedPlugin
+
+from clntk.axes import INIT
+from clntk.capture.capture import Capture, Record
+
+
+class CapturePlugin(SupervisedPlugin):
+    """Records a checkpoint at initialisation and at the end of every training experience.
+
+    Args:
+        capture: the capture to call.
+        phases: checkpoint labels of the training experiences, in order.
+        on_record: called with each record, the moment it exists.
+    """
+
+    def __init__(
+        self, capture: Capture, phases: Sequence[str], on_record: Callable[[Record], None] | None = None
+    ) -> None:
+        super().__init__()
+        self.capture, self.phases, self.on_record = capture, list(phases), on_record
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        if strategy.clock.train_exp_counter == 0 and not self.capture.records:
+            self._record(INIT, step=0)
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        # the clock runs last: its counter still counts the experiences before this one
+        phase = self.phases[strategy.clock.train_exp_counter]
+        self._record(phase, step=strategy.clock.train_iterations, task=phase)
+
+    def _record(self, checkpoint: str, *, step: int, task: str = "") -> None:
+        record = self.capture(checkpoint, step=step, task=task)
+        if self.on_record is not None:
+            self.on_record(record)

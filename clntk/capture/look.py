@@ -1,0 +1,122 @@
+"""One look at a network: its probe sets passed through it once, without leaving a trace."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from clntk.errors import DataError
+
+_NONLINEAR = tuple(
+    kind
+    for kind in vars(nn.modules.activation).values()
+    if isinstance(kind, type)
+    and issubclass(kind, nn.Module)
+    and kind not in (nn.Module, nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d)
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A network in eval mode and the inputs to see it through.
+
+    Args:
+        model: the network.
+        inputs: task name → probe inputs, all of one shape (probes × features…).
+        layers: label → path of the module whose output is a hidden layer.
+    """
+
+    model: nn.Module
+    inputs: Mapping[str, Tensor]
+    layers: Mapping[str, str]
+
+    @property
+    def tasks(self) -> list[str]:
+        return list(self.inputs)
+
+    @property
+    def n_probes(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    @cached_property
+    def stacked(self) -> Tensor:
+        """All probes of all tasks: (tasks · probes, features…)."""
+        return torch.cat(list(self.inputs.values()))
+
+    def by_task(self, values: Tensor) -> Tensor:
+        """(tasks · probes, …) → (tasks, probes, …)."""
+        return values.reshape(len(self.tasks), self.n_probes, *values.shape[1:])
+
+    @cached_property
+    def forward(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Outputs, and the flattened output of each hidden layer, for all probes at once."""
+        seen: dict[str, list[Tensor]] = {label: [] for label in self.layers}
+        handles = [
+            self.model.get_submodule(path).register_forward_hook(
+                lambda _module, _inputs, output, label=label: seen[label].append(output.detach().flatten(1).clone())
+            )
+            for label, path in self.layers.items()
+        ]
+        try:
+            with torch.no_grad():
+                outputs = self.model(self.stacked)
+        finally:
+            for handle in handles:
+                handle.remove()
+        activations = {}
+        for label, calls in seen.items():
+            for k, value in enumerate(calls, start=1):  # a module called several times is several layers
+                activations[label if len(calls) == 1 else f"{label}#{k}"] = value
+        return outputs, activations
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; afterwards every module's mode and the random generators are as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=devices), torch.enable_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def hidden_layers(model: nn.Module) -> dict[str, str]:
+    """Label → module path of the hidden layers: the nonlinearities, or else the parameterised leaves but the last.
+
+    A label is the last part of the parent's path where that is unique (``hidden1`` for ``network.hidden1.activation``).
+    Frozen copies (modules with buffers and no parameters) hold no hidden layers.
+    """
+    frozen = [
+        name
+        for name, m in model.named_modules()
+        if name and not any(True for _ in m.parameters()) and any(True for _ in m.buffers())
+    ]
+    leaves = [
+        (name, m)
+        for name, m in model.named_modules()
+        if not any(True for _ in m.children()) and not any(name == f or name.startswith(f"{f}.") for f in frozen)
+    ]
+    paths = [name for name, m in leaves if isinstance(m, _NONLINEAR)]
+    if not paths:
+        paths = [name for name, m in leaves if any(True for _ in m.parameters())][:-1]
+    short = {path: path.rpartition(".")[0].rpartition(".")[2] or path for path in paths}
+    unique = len(set(short.values())) == len(paths)
+    return {(short[path] if unique else path): path for path in paths}
+
+
+def check_layers(model: nn.Module, layers: Mapping[str, str]) -> None:
+    """
+    Raises:
+        DataError: for a path that the model does not have.
+    """
+    known = [name for name, _ in model.named_modules() if name]
+    for path in layers.values():
+        if path not in known:
+            raise DataError(f"capture: expected the path of a module, found {path!r}; the model has {', '.join(known)}")

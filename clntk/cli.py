@@ -1,0 +1,161 @@
+"""The command line: a thin layer over the public functions."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clntk._version import __version__
+from clntk.errors import ClntkError
+
+app = typer.Typer(
+    help="Run continual protocols, measure what happens inside the network, and compare rich with lazy regimes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ProtocolArgument = Annotated[str, typer.Argument(metavar="PROTOCOL", help="A shipped name, or the path of a .yaml file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[key=value ...]", help="Dotted overrides, such as seeds=5 model.width=64.")
+]
+RunsArgument = Annotated[Path, typer.Argument(metavar="RUNS", help="A folder of runs.")]
+StoreOption = Annotated[Path, typer.Option("--store", help="The folder of runs to write to.")]
+EngineOption = Annotated[str, typer.Option("--engine", help="Where runs execute (clntk list engine).")]
+RetryOption = Annotated[bool, typer.Option("--retry-failed", help="Try runs again that failed for a reason of their own.")]
+ProtocolOption = Annotated[str | None, typer.Option("--protocol", help="Only the runs of this protocol.")]
+UseOption = Annotated[list[Path] | None, typer.Option("--use", help="A Python file with components of your own.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Where to write; by default beside the runs.")]
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"clntk {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    protocol: ProtocolArgument,
+    overrides: Overrides = None,
+    store: StoreOption = Path("runs"),
+    engine: EngineOption = "serial",
+    retry_failed: RetryOption = False,
+) -> None:
+    """Run a protocol: all regimes, seeds and sweep points; what the store already holds is not run again."""
+    from clntk.commands import run_protocol
+
+    run_protocol(protocol, overrides or [], store, engine, retry_failed)
+
+
+@app.command()
+def resume(
+    runs: RunsArgument,
+    engine: EngineOption = "serial",
+    retry_failed: RetryOption = False,
+    protocol: ProtocolOption = None,
+) -> None:
+    """Go on with every run of a folder that is not done, from its last task boundary."""
+    from clntk.commands import resume_runs
+
+    resume_runs(runs, engine, retry_failed, protocol)
+
+
+@app.command()
+def status(runs: RunsArgument, protocol: ProtocolOption = None) -> None:
+    """Say how many runs are done, running, interrupted, failed or waiting, and why any failed."""
+    from clntk.commands import print_status
+
+    print_status(runs, protocol)
+
+
+@app.command()
+def show(runs: RunsArgument, protocol: ProtocolOption = None, use: UseOption = None) -> None:
+    """Show each finished run: its numbers, where it lies, and how it was made."""
+    from clntk.commands import show_runs
+
+    show_runs(runs, protocol, use or [])
+
+
+@app.command()
+def analyze(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An analysis (clntk list analysis).")],
+    runs: RunsArgument,
+    protocol: ProtocolOption = None,
+    out: OutOption = None,
+    use: UseOption = None,
+) -> None:
+    """Ask one question of saved runs: writes its figure (PDF and PNG) and table (CSV), prints its answer."""
+    from clntk.commands import analyze_runs
+
+    analyze_runs(name, runs, protocol, out, use or [])
+
+
+@app.command()
+def compare(
+    runs: RunsArgument,
+    measures: Annotated[list[str] | None, typer.Option("--measure", "-m", help="Only this measure; may be repeated.")] = None,
+    baseline: Annotated[str | None, typer.Option("--baseline", help="The regime to compare with.")] = None,
+    protocol: ProtocolOption = None,
+    out: OutOption = None,
+    use: UseOption = None,
+) -> None:
+    """Compare regimes: n, estimate, 95 % interval over seeds, paired difference, effect size; also as CSV."""
+    from clntk.commands import compare_runs
+
+    compare_runs(runs, measures or None, baseline, protocol, out, use or [])
+
+
+@app.command()
+def report(runs: RunsArgument, protocol: ProtocolOption = None, out: OutOption = None, use: UseOption = None) -> None:
+    """Write one self-contained HTML page on the runs, and print its path."""
+    from clntk.commands import report_runs
+
+    report_runs(runs, protocol, out, use or [])
+
+
+@app.command("list")
+def list_components(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="Only this kind.")] = None,
+    use: UseOption = None,
+) -> None:
+    """List what is registered, with options and one-line descriptions."""
+    from clntk.commands import list_registered
+
+    list_registered(kind, use or [])
+
+
+@app.command()
+def validate(protocol: ProtocolArgument, overrides: Overrides = None) -> None:
+    """Check a protocol and say everything that is wrong with it at once."""
+    from clntk.commands import validate_protocol
+
+    validate_protocol(protocol, overrides or [])
+
+
+@app.command()
+def schema(use: UseOption = None) -> None:
+    """Print the JSON schema of protocols, for editors."""
+    from clntk.commands import print_schema
+
+    print_schema(use or [])
+
+
+def main() -> None:
+    """Entry point: a user's mistake is a sentence and exit status 1, an interrupt is status 130."""
+    try:
+        app()
+    except ClntkError as error:
+        typer.echo(f"clntk: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

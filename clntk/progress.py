@@ -1,0 +1,88 @@
+"""Progress of many runs: live bars on a terminal, plain lines in a log."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from clntk.runs.events import Event, Listener, What
+
+
+@contextmanager
+def progress(total: int, console: Console) -> Iterator[Listener]:
+    """A listener that shows what happens: regime × seed × task × epoch."""
+    if not console.is_terminal:
+        yield _Lines(total, console)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=False) as bars:
+        yield _Bars(total, bars)
+
+
+class _Lines:
+    """One line for each thing worth a line: starts, boundaries, ends."""
+
+    def __init__(self, total: int, console: Console) -> None:
+        self.total, self.console, self.ended = total, console, 0
+        self.since = time.perf_counter()
+
+    def __call__(self, event: Event) -> None:
+        if event.what is What.EPOCH:
+            return
+        self.ended += event.what in (What.DONE, What.FAILED, What.SKIPPED)
+        clock = f"{time.perf_counter() - self.since:7.1f}s"
+        self.console.print(
+            f"{clock} [{self.ended}/{self.total}] {_name(event)}: {_sentence(event)}",
+            markup=False, highlight=False, soft_wrap=True,
+        )
+
+
+class _Bars:
+    """Two bars: the runs, and the epochs of the run under way."""
+
+    def __init__(self, total: int, bars: Progress) -> None:
+        self.bars = bars
+        self.runs = bars.add_task("runs", total=total)
+        self.epochs = bars.add_task("", total=1, visible=False)
+
+    def __call__(self, event: Event) -> None:
+        if event.what is What.EPOCH:
+            info = event.info
+            done = info["phases"].index(info["phase"]) * info["epochs"] + info["epoch"]
+            where = f"{_name(event)} · {info['phase']} · epoch {info['epoch']} · loss {info['loss']:.3g}"
+            self.bars.update(
+                self.epochs, description=where, total=len(info["phases"]) * info["epochs"], completed=done, visible=True
+            )
+        elif event.what in (What.DONE, What.FAILED, What.SKIPPED):
+            self.bars.advance(self.runs)
+            if event.what is What.FAILED:
+                self.bars.console.print(f"{_name(event)}: {_sentence(event)}", markup=False, highlight=False)
+        elif event.what in (What.RESUMED, What.WAITING):
+            self.bars.console.print(f"{_name(event)}: {_sentence(event)}", markup=False, highlight=False)
+
+
+def _name(event: Event) -> str:
+    sweep = "".join(f" {key}={value}" for key, value in event.spec.sweep.items())
+    return f"{event.spec.regime} seed {event.spec.seed}{sweep}"
+
+
+def _sentence(event: Event) -> str:
+    info = event.info
+    match event.what:
+        case What.STARTED:
+            return f"training on {len(info['phases'])} phases"
+        case What.RESUMED:
+            return f"resumed after {info['done']} of {len(info['phases'])} phases"
+        case What.BOUNDARY:
+            return f"{info['phase']} trained ({info['done']} of {len(info['phases'])})"
+        case What.FAILED:
+            again = " (not tried again; --retry-failed does)" if info.get("before") else ""
+            return f"FAILED: {info['reason']}{again}"
+        case What.WAITING:
+            return "another process has this run; waiting for it"
+        case What.SKIPPED:
+            return "was done before"
+        case _:
+            return str(event.what)

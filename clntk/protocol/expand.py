@@ -1,0 +1,75 @@
+"""A protocol expanded into run specs: sweep × regimes × seeds."""
+
+from itertools import product
+from typing import Any
+
+from clntk import registry
+from clntk.protocol.load import with_options
+from clntk.protocol.model import Component, Protocol, normalised
+from clntk.protocol.spec import RunSpec, content_hash
+
+ALWAYS = ("weights", "outputs")  # from these every other fact can be computed again
+
+
+def expand(protocol: Protocol) -> list[RunSpec]:
+    """The run specs, seeds innermost, in an order that never changes."""
+    raw = protocol.model_dump(mode="json")
+    keys = list(protocol.sweep)
+    specs = []
+    for values in product(*protocol.sweep.values()):
+        cell = dict(zip(keys, values, strict=True))
+        point = Protocol.model_validate(normalised(with_options({**raw, "sweep": {}}, cell)))
+        for label in point.regimes:
+            specs += [_spec(point, label, seed, cell) for seed in point.seed_list]
+    return specs
+
+
+def needed_probes(protocol: Protocol) -> list[Component]:
+    """The probes of a protocol: those it lists, or those its measures need, and always weights and outputs."""
+    listed = [] if protocol.probes == "auto" else list(protocol.probes)
+    known = {component.name for component in listed}
+    wanted = list(ALWAYS)
+    if protocol.probes == "auto":
+        for measure in protocol.measures:
+            wanted += registry.get("measure", measure.name).needs
+    probes = set(registry.names("probe"))
+    extra = [name for name in dict.fromkeys(wanted) if name in probes and name not in known]
+    return sorted([*listed, *(Component(name=name) for name in extra)], key=lambda component: component.name)
+
+
+def _spec(protocol: Protocol, label: str, seed: int, cell: dict[str, Any]) -> RunSpec:
+    resolved = {
+        kind: _resolved(kind, component)
+        for kind, component in (
+            ("stream", protocol.stream),
+            ("model", protocol.model),
+            ("strategy", protocol.strategy),
+            ("regime", protocol.regimes[label]),
+        )
+    }
+    probes = [_resolved("probe", probe) for probe in needed_probes(protocol)]
+    taking_part = [(kind, options["name"]) for kind, options in resolved.items()]
+    taking_part += [("probe", options["name"]) for options in probes]
+    sources = {str(registry.get(kind, name).source) for kind, name in taking_part}
+    return RunSpec(
+        protocol=protocol.name,
+        regime=label,
+        seed=seed,
+        stream=resolved["stream"],
+        model=resolved["model"],
+        strategy=resolved["strategy"],
+        regime_options=resolved["regime"],
+        probes=probes,
+        sweep=cell,
+        device=protocol.device,
+        code={path.rsplit("/", 1)[-1]: content_hash(path) for path in protocol.use if path in sources},
+        summary=protocol.summary,
+        reference=protocol.reference,
+        measures=[_resolved("measure", measure) for measure in protocol.measures],
+        regimes=list(protocol.regimes),
+        use=list(protocol.use),
+    )
+
+
+def _resolved(kind: str, component: Component) -> dict[str, Any]:
+    return {"name": component.name, **registry.get(kind, component.name).resolve(component.options)}

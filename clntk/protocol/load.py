@@ -1,0 +1,119 @@
+"""From a name or path and dotted overrides to a checked protocol."""
+
+from collections.abc import Iterable, Mapping
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from clntk import registry
+from clntk.errors import ClntkError, Problem, ProtocolError, UnknownName, did_you_mean
+from clntk.protocol.model import Protocol, normalised, problems_of
+from clntk.shipped import folder
+
+ENTRY_POINT_GROUP = "clntk.protocols"
+
+
+def load(protocol: str | Path, overrides: Iterable[str] = ()) -> Protocol:
+    """The protocol of that name or path, with ``key=value`` overrides applied and everything checked.
+
+    Raises:
+        UnknownName: if no such protocol exists.
+        ProtocolError: with every problem at once.
+    """
+    path = find(protocol)
+    raw = _merged(path, list(overrides))
+    raw.setdefault("name", path.stem)
+    raw = normalised(raw)
+    raw["use"] = _load_used(path, raw.get("use", []))
+    problems = problems_of(raw)
+    if not problems:
+        problems = _sweep_problems(raw)
+    if problems:
+        raise ProtocolError(str(path), problems)
+    return Protocol.model_validate(raw)
+
+
+def find(protocol: str | Path) -> Path:
+    """The file of a protocol: a path, or a name in ./protocols, the shipped ones, or an installed package.
+
+    Raises:
+        UnknownName: with the nearest name and the known ones.
+    """
+    given = Path(protocol)
+    if given.suffix in {".yaml", ".yml"}:
+        if given.is_file():
+            return given.resolve()
+        raise UnknownName(f"expected a protocol file, found nothing at {given}; `clntk list protocol` names the shipped ones")
+    known = available()
+    if str(protocol) in known:
+        return known[str(protocol)]
+    hint = did_you_mean(str(protocol), known)
+    raise UnknownName(
+        f"no protocol is called {str(protocol)!r}; {hint + ' ' if hint else ''}known: {', '.join(known)}; "
+        "or give the path of a .yaml file"
+    )
+
+
+def available() -> dict[str, Path]:
+    """Protocol names and their files; a nearer place hides a farther one."""
+    places = [Path("protocols").resolve(), folder("protocols")]
+    places += [Path(str(files(point.value))) for point in entry_points(group=ENTRY_POINT_GROUP)]
+    found: dict[str, Path] = {}
+    for place in places:
+        for path in sorted(place.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def with_options(raw: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a raw protocol with dotted keys set."""
+    config = OmegaConf.create(dict(raw))
+    for key, value in options.items():
+        OmegaConf.update(config, key, value, merge=False, force_add=True)
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def _merged(path: Path, overrides: list[str]) -> dict[str, Any]:
+    try:
+        config = OmegaConf.load(path)
+        if not OmegaConf.is_dict(config):
+            raise ProtocolError(str(path), [Problem("(file)", "a mapping of keys", type(config).__name__)])
+        for override in overrides:
+            if "=" not in override:
+                raise ProtocolError(str(path), [Problem(override, "key=value", repr(override), "for example seeds=5")])
+        config = OmegaConf.merge(config, OmegaConf.from_dotlist(overrides))
+        return OmegaConf.to_container(config, resolve=True)
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise ProtocolError(str(path), [Problem("(file)", "YAML", " ".join(str(error).split()))]) from error
+
+
+def _load_used(path: Path, use: Any) -> Any:
+    """Load the user's components, paths relative to the protocol; leave what is not a list to the checks."""
+    if not isinstance(use, list) or not all(isinstance(item, str) for item in use):
+        return use
+    used = []
+    for i, item in enumerate(use):
+        try:
+            used.append(str(registry.use(path.parent / item)))
+        except ClntkError as error:
+            raise ProtocolError(str(path), [Problem(f"use.{i}", "a file of components that loads", str(error))]) from error
+    return used
+
+
+def _sweep_problems(raw: Mapping[str, Any]) -> list[Problem]:
+    """Each swept value, checked in its place."""
+    problems = []
+    for key, values in raw.get("sweep", {}).items():
+        for value in values:
+            try:
+                cell = normalised(with_options({**raw, "sweep": {}}, {key: value}))
+            except OmegaConfBaseException as error:
+                problems.append(Problem(f"sweep.{key}", "a dotted key of this protocol", str(error)))
+                break
+            problems += [Problem(f"sweep.{key}: {p.path}", p.expected, p.found, p.hint) for p in problems_of(cell)]
+    return problems

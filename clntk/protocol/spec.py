@@ -1,0 +1,81 @@
+"""A run spec: everything that decides the numbers of one run, and its stable identity."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1  # of specs and run folders; raised when older clntk could not read them
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One cell of a protocol, fully resolved.
+
+    Args:
+        protocol, summary, reference: where it comes from, for people.
+        regime: the label of its regime.
+        seed: its seed.
+        stream, model, strategy, regime_options: component name under ``name``, and all options.
+        probes: probe components.
+        measures: what the protocol asks of its runs; no part of the identity.
+        sweep: the swept keys and this cell's values.
+        regimes: all labels of the protocol in order; no part of the identity.
+        code: content hash of each user's file whose components take part in the run.
+        use: where these files were; no part of the identity.
+        device: where it runs.
+    """
+
+    protocol: str
+    regime: str
+    seed: int
+    stream: dict[str, Any]
+    model: dict[str, Any]
+    strategy: dict[str, Any]
+    regime_options: dict[str, Any]
+    probes: list[dict[str, Any]]
+    sweep: dict[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    code: dict[str, str] = field(default_factory=dict)
+    summary: str = ""
+    reference: str = ""
+    measures: list[dict[str, Any]] = field(default_factory=list)
+    regimes: list[str] = field(default_factory=list)
+    use: list[str] = field(default_factory=list)
+    format: int = FORMAT
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what decides the numbers, as canonical JSON."""
+        told_apart_by = {k: v for k, v in asdict(self).items() if k not in {"summary", "reference", "measures", "regimes", "use"}}
+        return hashlib.sha256(json.dumps(told_apart_by, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def run_id(self) -> str:
+        """A readable, stable name: protocol, regime, seed, and the head of the identity."""
+        return f"{self.protocol}-{self.regime}-s{self.seed}-{self.identity[:10]}"
+
+    def flat(self) -> dict[str, Any]:
+        """Dotted keys and values of all that can vary between runs but regime and seed.
+
+        A regime's own options are told apart by its label: ``regimes.lazy.alpha``.
+        """
+        out: dict[str, Any] = {"device": self.device}
+        parts = {"stream": self.stream, "model": self.model, "strategy": self.strategy}
+        for part, options in (*parts.items(), (f"regimes.{self.regime}", self.regime_options)):
+            out |= {f"{part}.{key}": value for key, value in options.items()}
+        return out
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "RunSpec":
+        return cls(**data)
+
+
+def content_hash(path: str | Path) -> str:
+    """SHA-256 of a file's bytes."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

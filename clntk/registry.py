@@ -1,0 +1,265 @@
+"""Named components: a protocol is data, and the code it names lives here.
+
+Adding one is one decorated function in one file. Its positional parameters are what the toolkit hands it; its
+keyword-only parameters, with their annotations and defaults, *are* its configuration schema.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from clntk.errors import ClntkError, UnknownName, did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+ENTRY_POINT_GROUP = "clntk.components"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A sort of component: where the built-in ones live, and what it shares.
+
+    Args:
+        package: the package or shipped folder whose modules register the built-in members.
+        shared: ``"module:Dataclass"`` whose fields belong to the configuration of every member; an instance is
+            handed over after the other positional arguments.
+        meaning: one line for ``clntk list``.
+    """
+
+    package: str
+    meaning: str
+    shared: str | None = None
+
+
+KINDS: dict[str, Kind] = {
+    "stream": Kind("clntk.streams", "the tasks, in order, with their probe sets"),
+    "model": Kind("clntk.models", "the network"),
+    "regime": Kind("clntk.regimes", "initialisation, parametrisation, output scale and learning rate"),
+    "strategy": Kind("clntk.strategies", "how the network is trained", "clntk.strategies.training:Training"),
+    "probe": Kind("clntk.capture.probes", "a fact recorded at every checkpoint"),
+    "measure": Kind("clntk.measures", "a pure function of recorded facts"),
+    "analysis": Kind("shipped:analyses", "one question asked of saved runs: figure, table and text"),
+    "engine": Kind("clntk.engines", "where runs execute"),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered component."""
+
+    kind: str
+    name: str
+    function: Callable[..., Any]
+    traits: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    @property
+    def source(self) -> Path:
+        """The file that the function was written in."""
+        return Path(inspect.getsourcefile(self.function) or "").resolve()
+
+    @cached_property
+    def parameters(self) -> tuple[inspect.Parameter, ...]:
+        """The function's parameters, annotations evaluated."""
+        return tuple(inspect.signature(self.function, eval_str=True).parameters.values())
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The names of the positional parameters: what the toolkit hands over."""
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        return tuple(p.name for p in self.parameters if p.kind in positional)
+
+    @property
+    def own_options(self) -> tuple[inspect.Parameter, ...]:
+        """The keyword-only parameters: the function's own configuration."""
+        return tuple(p for p in self.parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+
+    @cached_property
+    def shared(self) -> type | None:
+        """The dataclass of options that every member of this kind has, if there is one."""
+        path = KINDS[self.kind].shared
+        if path is None:
+            return None
+        module, _, attribute = path.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    @cached_property
+    def schema(self) -> "type[BaseModel]":
+        """The configuration as a pydantic model: unknown keys are forbidden, ``"3"`` and ``true`` are no numbers."""
+        from pydantic import ConfigDict, create_model
+
+        options: dict[str, Any] = {}
+        if self.shared is not None:
+            for name, kind, default in _dataclass_options(self.shared):
+                options[name] = (kind, default)
+        for parameter in self.own_options:
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            options[parameter.name] = (parameter.annotation, default)
+        config = ConfigDict(extra="forbid", strict=True)
+        return create_model(self.name, __config__=config, __doc__=self.summary, **options)
+
+    def check(self, options: Mapping[str, Any]) -> "BaseModel":
+        """The options as a checked instance of the schema.
+
+        They are read as JSON values are: strings become paths where a path is due, but nothing becomes a number.
+
+        Raises:
+            pydantic.ValidationError: with every problem at once.
+        """
+        from pydantic_core import to_json
+
+        return self.schema.model_validate_json(to_json(dict(options), inf_nan_mode="constants"))
+
+    def resolve(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with defaults filled in, as plain serialisable values."""
+        return self.check(options).model_dump(mode="json")
+
+    def __call__(self, *injected: Any, **options: Any) -> Any:
+        """Call the component with what the toolkit hands over, then its configuration."""
+        checked = dict(self.check(options))
+        if self.shared is not None:
+            shared = {f.name: checked.pop(f.name) for f in fields(self.shared)}
+            injected = (*injected, self.shared(**shared))
+        return self.function(*injected, **checked)
+
+
+_entries: dict[tuple[str, str], Entry] = {}
+_discovered: set[str] = set()
+
+
+def register(kind: str, name: str | None = None, **traits: Any) -> Callable[[Callable], Callable]:
+    """Register the decorated function as a component.
+
+    Args:
+        kind: one of :data:`KINDS`.
+        name: the name protocols use; by default the function's own.
+        traits: facts about the component that its kind knows how to use.
+
+    Raises:
+        UnknownName: if there is no such kind.
+        ClntkError: if the name is taken by another file, or the docstring is missing.
+    """
+    _check_kind(kind)
+
+    def decorate(function: Callable) -> Callable:
+        entry = Entry(kind, name or function.__name__, function, traits)
+        if not entry.summary:
+            raise ClntkError(f"{kind} {entry.name!r} in {entry.source}: needs a docstring; its first line is shown to users")
+        taken = _entries.get((kind, entry.name))
+        if taken is not None and taken.source != entry.source:
+            raise ClntkError(
+                f"{kind} {entry.name!r} in {entry.source}: the name is taken by {taken.source}; choose another name"
+            )
+        _entries[kind, entry.name] = entry
+        return function
+
+    return decorate
+
+
+def names(kind: str) -> list[str]:
+    """The registered names of a kind, sorted."""
+    _check_kind(kind)
+    _discover(kind)
+    return sorted(name for entry_kind, name in _entries if entry_kind == kind)
+
+
+def get(kind: str, name: str) -> Entry:
+    """The component of that kind and name.
+
+    Raises:
+        UnknownName: with the nearest legal name and all known ones.
+    """
+    known = names(kind)
+    try:
+        return _entries[kind, name]
+    except KeyError:
+        hint = did_you_mean(name, known)
+        raise UnknownName(f"no {kind} is called {name!r}; {hint + ' ' if hint else ''}known: {', '.join(known)}") from None
+
+
+def use(path: str | Path) -> Path:
+    """Load a user's own file of components, once per content.
+
+    Raises:
+        ClntkError: if the file is missing or fails while it is loaded.
+    """
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise ClntkError(f"use: expected a Python file of components, found nothing at {path}")
+    load_file(path, f"clntk_used_{path.stem}_{abs(hash(path)):x}")
+    return path
+
+
+def load_file(path: Path, module_name: str) -> ModuleType:
+    """Import a file under a name of our choosing, or return it if it is already imported."""
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except ClntkError:
+        del sys.modules[module_name]
+        raise
+    except Exception as error:
+        del sys.modules[module_name]
+        raise ClntkError(f"{path}: failed while it was loaded: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise UnknownName(f"no kind is called {kind!r}; {did_you_mean(kind, KINDS)} known: {', '.join(KINDS)}")
+
+
+def _discover(kind: str) -> None:
+    """Import the modules that register the built-in and installed members of a kind."""
+    if kind in _discovered:
+        return
+    _discovered.add(kind)
+    package = KINDS[kind].package
+    if package.startswith("shipped:"):
+        from clntk.shipped import folder
+
+        for file in sorted(folder(package.removeprefix("shipped:")).glob("[!_]*.py")):
+            load_file(file, f"clntk_shipped_{file.stem}")
+    else:
+        home = importlib.import_module(package)
+        for module in pkgutil.iter_modules(getattr(home, "__path__", ()), f"{package}."):
+            importlib.import_module(module.name)
+    _load_entry_points()
+
+
+def _load_entry_points() -> None:
+    if "entry points" in _discovered:
+        return
+    _discovered.add("entry points")
+    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            point.load()
+        except Exception as error:
+            raise ClntkError(
+                f"plug-in {point.name!r} ({point.value}): failed while it was loaded: {error}; "
+                "mend or uninstall the package that offers it"
+            ) from error
+
+
+def _dataclass_options(shared: type) -> list[tuple[str, Any, Any]]:
+    """Name, annotation and default (``...`` for none) of each field."""
+    hints = get_type_hints(shared, include_extras=True)
+    return [(f.name, hints[f.name], ... if f.default is MISSING else f.default) for f in fields(shared)]

@@ -1,0 +1,98 @@
+"""Minibatches cut from tensors in memory, in exactly the order in which Avalanche's own loaders would give them."""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from avalanche.benchmarks.utils import AvalancheDataset
+from avalanche.benchmarks.utils.data_loader import MultiDatasetDataLoader
+from torch import Tensor
+
+Batch = list[Tensor]
+
+
+def dataset_tensors(dataset: AvalancheDataset) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs, targets and task labels of an Avalanche dataset, read once, example by example.
+
+    Only for datasets without random transformations, as all of this package's streams are.
+    """
+    rows = [dataset[i] for i in range(len(dataset))]
+    return (
+        torch.stack([row[0] for row in rows]),
+        torch.stack([torch.as_tensor(row[1]) for row in rows]),
+        torch.as_tensor([row[2] for row in rows]),
+    )
+
+
+def _draw() -> int:
+    """One 64-bit draw from the global generator, as torch's DataLoader and RandomSampler each make one an epoch."""
+    return int(torch.empty((), dtype=torch.int64).random_().item())
+
+
+class TensorLoader:
+    """Minibatches of a dataset held in tensors.
+
+    Shuffling draws from the global generator exactly what a stock loader draws, so that a run with this loader
+    ends in bit-identical weights.
+
+    Args:
+        dataset: what to iterate over.
+        batch_size: examples a minibatch.
+        device: where the minibatches lie.
+        shuffle: a new order each epoch.
+        pure: each minibatch holds examples of one task only; the order of minibatches is shuffled.
+    """
+
+    def __init__(
+        self,
+        dataset: AvalancheDataset,
+        *,
+        batch_size: int,
+        device: torch.device,
+        shuffle: bool = True,
+        pure: bool = False,
+    ) -> None:
+        self.tensors = tuple(t.to(device) for t in dataset_tensors(dataset))
+        self.batch_size, self.shuffle, self.pure = batch_size, shuffle, pure
+
+    def __len__(self) -> int:
+        return len(self._batches(torch.arange(len(self.tensors[0])), None))
+
+    def __iter__(self) -> Iterator[Batch]:
+        _draw()  # the base seed that a DataLoader draws for its workers, whether it has any or not
+        n = len(self.tensors[0])
+        if not self.shuffle:
+            batches = self._batches(torch.arange(n), None)
+        else:
+            generator = torch.Generator().manual_seed(_draw())
+            batches = self._batches(torch.randperm(n, generator=generator), generator)
+        for index in batches:
+            yield [tensor[index] for tensor in self.tensors]
+
+    def _batches(self, order: Tensor, generator: torch.Generator | None) -> list[Tensor]:
+        if not self.pure:
+            return list(order.split(self.batch_size))
+        task = self.tensors[2].cpu()[order]
+        batches = [b for t in task.unique() for b in order[task == t].split(self.batch_size)]
+        if generator is None:
+            return batches
+        return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+class IndexedLoader:
+    """One of Avalanche's own loaders (replay's, say), its minibatches cut from tensors by its own index sampler."""
+
+    def __init__(self, loader: MultiDatasetDataLoader, device: torch.device) -> None:
+        self.loader = loader
+        parts = [dataset_tensors(dataset) for dataset in loader.datasets]
+        self.tensors = tuple(torch.cat(columns).to(device) for columns in zip(*parts, strict=True))
+
+    def __iter__(self) -> Iterator[Batch]:
+        _draw()
+        for index in self.loader._get_loader().batch_sampler:
+            chosen = torch.as_tensor(index)
+            yield [tensor[chosen] for tensor in self.tensors]
+
+
+def in_memory(loader: Iterable[Batch], device: torch.device) -> Iterable[Batch]:
+    """The loader itself if it is one of ours or unknown, or its in-memory twin if it is Avalanche's."""
+    return IndexedLoader(loader, device) if isinstance(loader, MultiDatasetDataLoader) else loader
