@@ -4,17 +4,19 @@ Adding one is one decorated function in one file. Its positional parameters are 
 keyword-only parameters, with their annotations and defaults, *are* its configuration schema.
 """
 
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from clntk.errors import ClntkError, UnknownName, did_you_mean
@@ -70,12 +72,12 @@ class Entry:
     @property
     def source(self) -> Path:
         """The file that the function was written in."""
-        return Path(inspect.getsourcefile(self.function) or "").resolve()
+        return Path(inspect.getsourcefile(inspect.unwrap(self.function)) or "").resolve()
 
     @cached_property
     def parameters(self) -> tuple[inspect.Parameter, ...]:
-        """The function's parameters, annotations evaluated."""
-        return tuple(inspect.signature(self.function, eval_str=True).parameters.values())
+        """The function's parameters, annotations as written."""
+        return tuple(inspect.signature(self.function).parameters.values())
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -83,10 +85,17 @@ class Entry:
         positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         return tuple(p.name for p in self.parameters if p.kind in positional)
 
-    @property
+    @cached_property
     def own_options(self) -> tuple[inspect.Parameter, ...]:
-        """The keyword-only parameters: the function's own configuration."""
-        return tuple(p for p in self.parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+        """The keyword-only parameters, annotations evaluated: the function's own configuration.
+
+        The others' are left alone: they may name types that are imported for type checkers only.
+        """
+        options = [p for p in self.parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+        annotated = SimpleNamespace(__annotations__={p.name: p.annotation for p in options})
+        names_known = inspect.unwrap(self.function).__globals__
+        hints = get_type_hints(annotated, globalns=names_known, include_extras=True)
+        return tuple(p.replace(annotation=hints[p.name]) for p in options)
 
     @cached_property
     def shared(self) -> type | None:
@@ -109,7 +118,7 @@ class Entry:
         for parameter in self.own_options:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             options[parameter.name] = (parameter.annotation, default)
-        config = ConfigDict(extra="forbid", strict=True)
+        config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
         return create_model(self.name, __config__=config, __doc__=self.summary, **options)
 
     def check(self, options: Mapping[str, Any]) -> "BaseModel":
@@ -151,7 +160,7 @@ def register(kind: str, name: str | None = None, **traits: Any) -> Callable[[Cal
 
     Raises:
         UnknownName: if there is no such kind.
-        ClntkError: if the name is taken by another file, or the docstring is missing.
+        ClntkError: if the name is taken by another file, or the docstring or an option's annotation is missing.
     """
     _check_kind(kind)
 
@@ -159,6 +168,14 @@ def register(kind: str, name: str | None = None, **traits: Any) -> Callable[[Cal
         entry = Entry(kind, name or function.__name__, function, traits)
         if not entry.summary:
             raise ClntkError(f"{kind} {entry.name!r} in {entry.source}: needs a docstring; its first line is shown to users")
+        for parameter in entry.parameters:
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.annotation is inspect.Parameter.empty:
+                raise ClntkError(
+                    f"{kind} {entry.name!r} in {entry.source}: option {parameter.name!r} needs an annotation; "
+                    "the signature is its configuration schema"
+                )
+        if not function.__module__.startswith("clntk."):
+            _discover(kind)  # so that it is the newcomer that finds a name taken
         taken = _entries.get((kind, entry.name))
         if taken is not None and taken.source != entry.source:
             raise ClntkError(
@@ -200,7 +217,8 @@ def use(path: str | Path) -> Path:
     path = Path(path).resolve()
     if not path.is_file():
         raise ClntkError(f"use: expected a Python file of components, found nothing at {path}")
-    load_file(path, f"clntk_used_{path.stem}_{abs(hash(path)):x}")
+    content = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()
+    load_file(path, f"clntk_used_{path.stem}_{content[:16]}")
     return path
 
 
@@ -229,10 +247,26 @@ def _check_kind(kind: str) -> None:
 
 def _discover(kind: str) -> None:
     """Import the modules that register the built-in and installed members of a kind."""
-    if kind in _discovered:
-        return
-    _discovered.add(kind)
-    package = KINDS[kind].package
+    with _once(kind) as due:
+        if due:
+            _import_members(KINDS[kind].package)
+            _load_entry_points()
+
+
+@contextmanager
+def _once(what: str) -> Iterator[bool]:
+    """Whether ``what`` is still to be done; it counts as done from now on, unless it fails."""
+    due = what not in _discovered
+    _discovered.add(what)
+    try:
+        yield due
+    except BaseException:
+        if due:
+            _discovered.discard(what)
+        raise
+
+
+def _import_members(package: str) -> None:
     if package.startswith("shipped:"):
         from clntk.shipped import folder
 
@@ -242,21 +276,18 @@ def _discover(kind: str) -> None:
         home = importlib.import_module(package)
         for module in pkgutil.iter_modules(getattr(home, "__path__", ()), f"{package}."):
             importlib.import_module(module.name)
-    _load_entry_points()
 
 
 def _load_entry_points() -> None:
-    if "entry points" in _discovered:
-        return
-    _discovered.add("entry points")
-    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            point.load()
-        except Exception as error:
-            raise ClntkError(
-                f"plug-in {point.name!r} ({point.value}): failed while it was loaded: {error}; "
-                "mend or uninstall the package that offers it"
-            ) from error
+    with _once("entry points") as due:
+        for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP) if due else ():
+            try:
+                point.load()
+            except Exception as error:
+                raise ClntkError(
+                    f"plug-in {point.name!r} ({point.value}): failed while it was loaded: {error}; "
+                    "mend or uninstall the package that offers it"
+                ) from error
 
 
 def _dataclass_options(shared: type) -> list[tuple[str, Any, Any]]:

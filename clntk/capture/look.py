@@ -15,7 +15,8 @@ _NONLINEAR = tuple(
     for kind in vars(nn.modules.activation).values()
     if isinstance(kind, type)
     and issubclass(kind, nn.Module)
-    and kind not in (nn.Module, nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d)
+    and kind.__module__ == nn.modules.activation.__name__  # not what it imports
+    and kind not in (nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d)
 )
 
 
@@ -75,8 +76,11 @@ class Look:
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards every module's mode and the random generators are as before."""
+    """Eval mode and no gradients inside; afterwards modes, gradients and random generators are as before."""
     modes = [(module, module.training) for module in model.modules()]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    for parameter, _ in gradients:
+        parameter.grad = None
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     model.eval()
     try:
@@ -85,6 +89,8 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
 
 
 def hidden_layers(model: nn.Module) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The empirical neural tangent kernel, computed in the most obvious way that is still usable."""
 
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -42,6 +41,8 @@ def empirical_ntk(
 
     Source: Jacot et al. 2018, arXiv 1806.07572, eq. (4), at finite width.
     """
+    if mode not in ("full", "trace"):
+        raise DataError(f"empirical_ntk.mode: expected 'full' or 'trace', found {mode!r}")
     _check(model, x1, x2)
     with torch.no_grad():
         outputs = model(x1[:1])
@@ -79,12 +80,15 @@ def _check(model: nn.Module, *inputs: Tensor | None) -> None:
         raise DataError("empirical_ntk: expected at least one input on each side, found an empty batch")
     if not any(p.requires_grad for p in model.parameters()):
         raise DataError("empirical_ntk: expected a model with parameters that require gradients, found none")
-    for name, module in _stochastic_in_training(model):
-        raise DataError(
-            f"empirical_ntk: module {name!r} ({type(module).__name__}) is in training mode, so that f(x) depends on "
-            "the batch or on chance and has no kernel; call model.eval() first"
-        )
-
-
-def _stochastic_in_training(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    return ((name, m) for name, m in model.named_modules() if isinstance(m, _STOCHASTIC) and m.training)
+    for name, module in model.named_modules():
+        where = f"empirical_ntk: module {name!r} ({type(module).__name__})"
+        if isinstance(module, _STOCHASTIC) and module.training:
+            raise DataError(
+                f"{where} is in training mode, so that f(x) depends on the batch or on chance and has no kernel; "
+                "call model.eval() first"
+            )
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise DataError(
+                f"{where} keeps no running statistics, so that f(x) depends on the batch in eval mode too and has "
+                "no kernel; use track_running_stats=True"
+            )

@@ -53,7 +53,7 @@ def centred_alignment(K: np.ndarray, K2: np.ndarray) -> np.ndarray:
     """Centred kernel alignment ⟨HKH,HK'H⟩_F/(‖HKH‖_F‖HK'H‖_F) with H = I − 11ᵀ/N.
 
     Shape (...); in [−1, 1], and in [0, 1] for positive semi-definite kernels; 1 for equal kernels up to
-    scale; NaN if either kernel is constant, so that centring leaves nothing of it.
+    scale; NaN if centring leaves nothing of either kernel, as of a constant one.
 
     Source: Cortes et al. 2012, "Algorithms for learning kernels based on centered alignment"; CKA of
     Kornblith et al. 2019.
@@ -126,7 +126,7 @@ def kernel_alignment(kernels: xr.DataArray, *, reference: Reference = "init") ->
     """Centred alignment (CKA) of every task's kernel with the same kernel at a reference checkpoint.
 
     Shape as of :func:`kernel_distance`; in [0, 1], one for a kernel that only changed in scale. For
-    ``"previous"`` the first row is NaN. NaN where a block is constant, all zero among them.
+    ``"previous"`` the first row is NaN. NaN where centring leaves nothing of a block, as of a constant one.
 
     Raises:
         DataError: if the reference is none of the three, or is ``"init"`` and was not recorded.

@@ -29,16 +29,13 @@ def _indices(mean: np.ndarray, ever_active: np.ndarray) -> dict[str, np.ndarray]
     """
     n_tasks = mean.shape[-2]
     top = mean.max(axis=-2)
-    preferred = mean.argmax(axis=-2)
-    is_preferred = np.arange(n_tasks)[:, None] == preferred[..., None, :]
-    # masked rather than sum − max, which leaves rounding where the others are silent; the minimum, because
-    # their mean can exceed the largest by rounding
-    others = np.minimum(np.where(is_preferred, 0.0, mean).sum(axis=-2) / (n_tasks - 1), top)
+    # the minimum, because by rounding the mean of equals can exceed them
+    others = np.minimum((mean.sum(axis=-2) - top) / (n_tasks - 1), top)
     total = top + others
     active_tasks = ever_active.sum(axis=-2)
     return {
         "selectivity": np.divide(top - others, total, out=np.full(top.shape, np.nan), where=total > 0),
-        "preferred": preferred,
+        "preferred": mean.argmax(axis=-2),
         "active_tasks": active_tasks,
         "task_only": active_tasks == 1,
         "mixed": active_tasks >= 2,

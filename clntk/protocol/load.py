@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ def load(protocol: str | Path, overrides: Iterable[str] = ()) -> Protocol:
     raw = normalised(raw)
     raw["use"] = _load_used(path, raw.get("use", []))
     problems = problems_of(raw)
-    if not problems:
-        problems = _sweep_problems(raw)
+    if isinstance(raw.get("sweep"), Mapping) and all(isinstance(v, list) for v in raw["sweep"].values()):
+        problems += _sweep_problems(raw, problems)
     if problems:
         raise ProtocolError(str(path), problems)
     return Protocol.model_validate(raw)
@@ -86,9 +87,11 @@ def _merged(path: Path, overrides: list[str]) -> dict[str, Any]:
         for override in overrides:
             if "=" not in override:
                 raise ProtocolError(str(path), [Problem(override, "key=value", repr(override), "for example seeds=5")])
+        # bare names are written out first, so that model.width=64 can reach into model: mlp
+        config = OmegaConf.create(normalised(OmegaConf.to_container(config)))
         config = OmegaConf.merge(config, OmegaConf.from_dotlist(overrides))
         return OmegaConf.to_container(config, resolve=True)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
         raise ProtocolError(str(path), [Problem("(file)", "YAML", " ".join(str(error).split()))]) from error
 
 
@@ -105,15 +108,22 @@ def _load_used(path: Path, use: Any) -> Any:
     return used
 
 
-def _sweep_problems(raw: Mapping[str, Any]) -> list[Problem]:
-    """Each swept value, checked in its place."""
-    problems = []
-    for key, values in raw.get("sweep", {}).items():
-        for value in values:
-            try:
-                cell = normalised(with_options({**raw, "sweep": {}}, {key: value}))
-            except OmegaConfBaseException as error:
-                problems.append(Problem(f"sweep.{key}", "a dotted key of this protocol", str(error)))
-                break
-            problems += [Problem(f"sweep.{key}: {p.path}", p.expected, p.found, p.hint) for p in problems_of(cell)]
+def _sweep_problems(raw: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
+    """What is wrong with swept values beyond the known problems: each value in its place, then all combinations."""
+    sweep: dict[str, list[Any]] = raw["sweep"]
+    singly = [{key: value} for key, values in sweep.items() for value in values]
+    problems = [problem for cell in singly for problem in _cell_problems(raw, cell, known)]
+    if not problems and len(sweep) > 1:
+        cells = [dict(zip(sweep, values, strict=True)) for values in product(*sweep.values())]
+        problems = [problem for cell in cells for problem in _cell_problems(raw, cell, known)]
     return problems
+
+
+def _cell_problems(raw: Mapping[str, Any], cell: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
+    where = "sweep." + (next(iter(cell)) if len(cell) == 1 else ",".join(f"{k}={v}" for k, v in cell.items()))
+    try:
+        point = normalised(with_options({**raw, "sweep": {}}, cell))
+    except OmegaConfBaseException as error:
+        return [Problem(where, "a dotted key of this protocol", str(error))]
+    found = [p for p in problems_of(point) if p not in known]
+    return [Problem(f"{where}: {p.path}", p.expected, p.found, p.hint) for p in found]

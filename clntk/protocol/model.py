@@ -41,17 +41,21 @@ class Protocol(BaseModel):
     probes: Literal["auto"] | list[Component] = "auto"
     measures: list[Component] = Field(default_factory=list)
     seeds: Annotated[int, Field(ge=1)] | list[Seed] = 1
-    sweep: dict[str, list[Any]] = Field(default_factory=dict, description="grid over dotted keys")
+    sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        default_factory=dict, description="grid over dotted keys"
+    )
     use: list[str] = Field(default_factory=list, description="files with components of your own")
     device: str = "cpu"
 
-    @field_validator("sweep")
+    @field_validator("seeds", "sweep")
     @classmethod
-    def _sweep_has_values(cls, sweep: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        for key, values in sweep.items():
-            if not values:
-                raise ValueError(f"{key} needs at least one value")
-        return sweep
+    def _nothing_twice(cls, given: Any) -> Any:
+        """A repeated seed or swept value would be one run counted twice."""
+        for key, values in given.items() if isinstance(given, dict) else [("seeds", given)]:
+            repeated = [v for i, v in enumerate(values) if v in values[:i]] if isinstance(values, list) else []
+            if repeated:
+                raise ValueError(f"every value once ({repeated[0]!r} is repeated in {key})")
+        return given
 
     @property
     def seed_list(self) -> list[int]:
@@ -80,7 +84,7 @@ def problems_of(raw: Mapping[str, Any]) -> list[Problem]:
     try:
         Protocol.model_validate(raw)
     except ValidationError as error:
-        found += from_pydantic(error, "", list(Protocol.model_fields))
+        found += from_pydantic(error, "", list(Protocol.model_fields), raw)
     places = [(kind, kind, raw.get(kind)) for kind in ("stream", "model", "strategy")]
     if isinstance(raw.get("regimes"), Mapping):
         places += [("regime", f"regimes.{label}", value) for label, value in raw["regimes"].items()]
@@ -92,11 +96,13 @@ def problems_of(raw: Mapping[str, Any]) -> list[Problem]:
     return found
 
 
-def from_pydantic(error: ValidationError, path: str, keys: list[str]) -> list[Problem]:
-    """Pydantic's errors as problems with dotted paths and the nearest legal key."""
-    out = []
+def from_pydantic(error: ValidationError, path: str, keys: list[str], given: Mapping[str, Any]) -> list[Problem]:
+    """Pydantic's errors about what was given, as problems with dotted paths and the nearest legal key."""
+    out: list[Problem] = []
+    branches: list[Problem] = []
     for item in error.errors():
-        where = ".".join(str(part) for part in (path, *item["loc"]) if part != "")
+        keys_to_it, in_union = _keys_to(item, given)
+        where = ".".join(str(part) for part in (path, *keys_to_it) if part != "")
         if item["type"] == "extra_forbidden":
             key = str(item["loc"][-1])
             hint = did_you_mean(key, keys) or f"known: {', '.join(keys)}"
@@ -106,7 +112,38 @@ def from_pydantic(error: ValidationError, path: str, keys: list[str]) -> list[Pr
         else:
             found = item["input"]
             near = did_you_mean(found, _choices(item)) if isinstance(found, str) else ""
-            out.append(Problem(where, _sentence(item["msg"]), repr(found), near))
+            (branches if in_union else out).append(Problem(where, _sentence(item["msg"]), repr(found), near))
+    return out + _joined(branches)
+
+
+def _keys_to(item: Mapping[str, Any], given: Any) -> tuple[list[Any], bool]:
+    """The keys that lead to an error, without the names that pydantic gives to the branches of a union; and whether
+    it has such a name."""
+    keys: list[Any] = []
+    in_union = False
+    for part in item["loc"]:
+        inside = part in given if isinstance(given, Mapping) else isinstance(given, list) and isinstance(part, int)
+        if inside:
+            given = given[part]
+            keys.append(part)
+        elif item["type"] == "missing" and part == item["loc"][-1]:
+            keys.append(part)
+        elif part != "[key]":
+            in_union = True
+    return keys, in_union
+
+
+def _joined(branches: list[Problem]) -> list[Problem]:
+    """The problems of a union's branches as one: the branch that got farthest, or all that stop at the same place."""
+    places = dict.fromkeys(problem.path for problem in branches)
+    out = []
+    for place in places:
+        if any(other.startswith(f"{place}.") for other in places):
+            continue
+        here = [problem for problem in branches if problem.path == place]
+        expected = " or ".join(dict.fromkeys(problem.expected for problem in here))
+        hint = next((problem.hint for problem in here if problem.hint), "")
+        out.append(Problem(place, expected, here[0].found, hint))
     return out
 
 
@@ -123,7 +160,7 @@ def _component_problems(kind: str, path: str, value: Any) -> list[Problem]:
     try:
         entry.check(options)
     except ValidationError as error:
-        return from_pydantic(error, path, list(entry.schema.model_fields))
+        return from_pydantic(error, path, list(entry.schema.model_fields), options)
     return []
 
 
@@ -149,4 +186,5 @@ def _choices(item: Mapping[str, Any]) -> list[str]:
 def _sentence(message: str) -> str:
     for lead in ("Input should be ", "Value error, "):
         message = message.removeprefix(lead)
+    message = message.replace("a valid dictionary or instance of Component", "a name, or a mapping with one")
     return message[:1].lower() + message[1:]

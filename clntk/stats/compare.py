@@ -1,4 +1,17 @@
-"""The comparison of regimes: estimates, paired differences on shared seeds, effect sizes, p-values."""
+"""The comparison of regimes: estimates, paired differences on shared seeds, effect sizes, p-values.
+
+The seed is the unit of replication: estimates are means over seeds, differences are taken seed by seed over
+the seeds that both regimes have, and runs with different settings are never pooled. Values that are not
+finite count as missing. The columns of the table:
+
+- measure, regime, and n: how many seeds have a value; 0 for a regime without any;
+- estimate, low, high: the mean over seeds and its bootstrap interval;
+- baseline, and n_pairs: how many seeds both regimes have; 0 in the baseline's own rows, where all that
+  follows is NaN;
+- difference, diff_low, diff_high: regime − baseline over these seeds, and its bootstrap interval;
+- effect_size: :func:`~clntk.stats.intervals.hedges_g_paired`; p: :func:`~clntk.stats.intervals.sign_flip_p`;
+- p_holm: p corrected by Holm's method over the measures of one regime and one setting.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -24,10 +37,6 @@ def compare_table(
 ) -> pd.DataFrame:
     """Every regime's estimate of every measure, and its paired difference from the baseline regime.
 
-    The seed is the unit of replication: estimates are means over seeds, differences are taken seed by seed
-    over the seeds that both regimes have, and rows with different ``by`` are never pooled. Values that are
-    not finite count as missing, and n says how many are left.
-
     Args:
         scalars: tidy, one row a run and measure: columns regime, seed, measure, value and those in ``by``.
         regimes: those to compare, in the order of the rows; others in the table are left out.
@@ -37,36 +46,35 @@ def compare_table(
         seed: of the bootstrap and of the Monte Carlo p-values.
 
     Returns:
-        tidy, one row per (by…, measure, regime), measures in order of first appearance: the ``by`` columns,
-        measure, regime, n, estimate, low, high, baseline, n_pairs, difference (regime − baseline), diff_low,
-        diff_high, effect_size (:func:`~clntk.stats.intervals.hedges_g_paired`), p
-        (:func:`~clntk.stats.intervals.sign_flip_p`), and p_holm: p corrected by Holm's method over the
-        measures of one regime and one ``by``. In the baseline's own rows n_pairs is 0 and all of the
-        difference is NaN; a regime without values has n = 0.
+        tidy, one row per (by…, measure, regime), measures in order of first appearance; the columns are those
+        in ``by`` and then the ones described at the top of this module.
 
     Raises:
-        DataError: for an empty table, missing columns, no regimes, a baseline that is not among them, or
-            several values for one (by, regime, seed, measure).
+        DataError: for an empty table, missing columns, regimes of which the table has none, a baseline that
+            is not among them, or several values for one (by, regime, seed, measure).
     """
     by = list(by)
-    _check(scalars, regimes, by)
+    scalars = _checked(scalars, regimes, by)
     baseline = regimes[0] if baseline is None else baseline
     if baseline not in regimes:
         raise DataError(
             f"compare_table, baseline: expected one of {', '.join(regimes)}, found {baseline!r}; "
             f"{did_you_mean(baseline, regimes) or 'choose one of the regimes compared'}"
         )
-    rows = []
-    for labels, wide in _by_measure(scalars, regimes, by):
-        base = wide[baseline]
-        for regime in regimes:
-            row = labels | {REGIME: regime} | _estimate(wide[regime], level, seed) | {"baseline": baseline}
-            paired = wide[regime] - base if regime != baseline else base.iloc[:0]
-            rows.append(row | _difference(paired, level, seed))
+    rows = [
+        labels | _row(wide, regime, baseline, level=level, seed=seed)
+        for labels, wide in _by_measure(scalars, regimes, by)
+        for regime in regimes
+    ]
     return _with_holm(pd.DataFrame(rows), by)
 
 
-def _check(scalars: pd.DataFrame, regimes: list[str], by: list[str]) -> None:
+def _checked(scalars: pd.DataFrame, regimes: list[str], by: list[str]) -> pd.DataFrame:
+    """The rows of the regimes compared, once it is certain that each is a value of its own."""
+    if scalars.empty:
+        raise DataError(
+            "compare_table, scalars: expected some values, found an empty table; are any runs finished?"
+        )
     keys = [*by, REGIME, SEED, MEASURE]
     missing = [column for column in [*keys, VALUE] if column not in scalars.columns]
     if missing:
@@ -74,10 +82,12 @@ def _check(scalars: pd.DataFrame, regimes: list[str], by: list[str]) -> None:
             f"compare_table, scalars: expected the columns {', '.join([*keys, VALUE])}, found no "
             f"{', '.join(missing)}; the table has {', '.join(map(str, scalars.columns)) or 'none'}"
         )
-    if scalars.empty or not regimes:
-        found = "an empty table" if scalars.empty else "no regimes"
+    known = list(dict.fromkeys(scalars[REGIME]))
+    scalars = scalars[scalars[REGIME].isin(regimes)]
+    if scalars.empty:
         raise DataError(
-            f"compare_table: expected values of at least one regime, found {found}; are there finished runs?"
+            f"compare_table, regimes: expected some of {', '.join(map(str, known))}, found "
+            f"{', '.join(map(str, regimes)) or 'none'}; name regimes that the table has"
         )
     repeated = scalars[scalars.duplicated(keys, keep=False)]
     if len(repeated):
@@ -87,6 +97,7 @@ def _check(scalars: pd.DataFrame, regimes: list[str], by: list[str]) -> None:
             f"that share theirs, the first at {first}; name what distinguishes them in by=, or leave the "
             "surplus runs out"
         )
+    return scalars
 
 
 def _by_measure(
@@ -104,22 +115,25 @@ def _by_measure(
                 yield dict(zip(by, key, strict=True)) | {MEASURE: measure}, wide
 
 
-def _estimate(values: pd.Series, level: float, seed: int) -> dict[str, float]:
-    known = values.dropna()
-    low, high = bootstrap_interval(known, level=level, seed=seed)
-    return {"n": len(known), "estimate": known.mean(), "low": low, "high": high}
-
-
-def _difference(paired: pd.Series, level: float, seed: int) -> dict[str, float]:
-    known = paired.dropna()
-    low, high = bootstrap_interval(known, level=level, seed=seed)
+def _row(wide: pd.DataFrame, regime: str, baseline: str, *, level: float, seed: int) -> dict[str, object]:
+    """One regime's estimate and difference, from the values of one measure with shape (seed, regime)."""
+    values = wide[regime].dropna()
+    paired = (wide[regime] - wide[baseline]).dropna() if regime != baseline else values.iloc[:0]
+    low, high = bootstrap_interval(values, level=level, seed=seed)
+    diff_low, diff_high = bootstrap_interval(paired, level=level, seed=seed)
     return {
-        "n_pairs": len(known),
-        "difference": known.mean(),
-        "diff_low": low,
-        "diff_high": high,
-        "effect_size": hedges_g_paired(known),
-        "p": sign_flip_p(known, seed=seed),
+        REGIME: regime,
+        "n": len(values),
+        "estimate": values.mean(),
+        "low": low,
+        "high": high,
+        "baseline": baseline,
+        "n_pairs": len(paired),
+        "difference": paired.mean(),
+        "diff_low": diff_low,
+        "diff_high": diff_high,
+        "effect_size": hedges_g_paired(paired),
+        "p": sign_flip_p(paired, seed=seed),
     }
 
 

@@ -52,22 +52,18 @@ def bootstrap_interval(
         return math.nan, math.nan
     if np.ptp(sample) == 0:
         return float(sample[0]), float(sample[0])
-    for method in ("BCa", "percentile"):
-        # BCa warns and gives NaN in the degenerate case, which is the one that the percentile interval is for
-        with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
-            warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-            result = stats.bootstrap(
-                (sample,),
-                np.mean,
-                n_resamples=n_resamples,
-                confidence_level=level,
-                method=method,
-                rng=np.random.default_rng(seed),
-            )
-        low, high = result.confidence_interval
-        if np.isfinite([low, high]).all():
-            break
-    return float(low), float(high)
+
+    def interval(method: str) -> tuple[float, float]:
+        rng = np.random.default_rng(seed)
+        options = {"n_resamples": n_resamples, "confidence_level": level, "method": method, "rng": rng}
+        low, high = stats.bootstrap((sample,), np.mean, **options).confidence_interval
+        return float(low), float(high)
+
+    # where BCa is degenerate it warns and gives NaN, and that is answered by the percentile interval
+    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        accelerated = interval("BCa")
+    return accelerated if np.isfinite(accelerated).all() else interval("percentile")
 
 
 def hedges_g_paired(differences: Values) -> float:

@@ -86,6 +86,9 @@ class IndexedLoader:
         parts = [dataset_tensors(dataset) for dataset in loader.datasets]
         self.tensors = tuple(torch.cat(columns).to(device) for columns in zip(*parts, strict=True))
 
+    def __len__(self) -> int:
+        return len(self.loader)
+
     def __iter__(self) -> Iterator[Batch]:
         _draw()
         for index in self.loader._get_loader().batch_sampler:

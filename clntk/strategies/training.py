@@ -94,7 +94,9 @@ def evaluate(model: nn.Module, split: Split, loss: Loss, rule: Literal["argmax",
     is touched."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    f = model(split.x)
-    for module, mode in modes:
-        module.training = mode
+    try:
+        f = model(split.x)
+    finally:
+        for module, mode in modes:
+            module.training = mode
     return loss(f, split.y).item(), accuracy(f, split.y, rule=rule)

@@ -35,7 +35,7 @@ def context_blobs(
     """
     del seeds
     pixels = blob_images()
-    pixels = pixels / pixels.norm()
+    pixels = pixels / (2**0.5 * pixels.norm())  # each stimulus is shown in both contexts
     row, column = torch.arange(GRID**2) // GRID, torch.arange(GRID**2) % GRID
     relevant = {"A": column, "B": row}
     tasks = []

@@ -20,7 +20,11 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 @dataclass(frozen=True)
 class Images:
-    """Flattened images in [0, 1] with labels 0 … n_classes − 1, split into train and test."""
+    """Flattened images with labels 0 … n_classes − 1, split into train and test.
+
+    Pixels have mean 0 and variance 1 over the whole training set (one mean and one scale for all pixels, so that a
+    permutation changes neither): with the raw, all-positive pixels one direction would dominate every kernel.
+    """
 
     train: Split
     test: Split
@@ -105,13 +109,21 @@ def split_digits(
 
 
 def load_images(seeds: Seeds, test_fraction: float, data_root: Path | None) -> Images:
-    """Digits, or the arrays in ``data_root``, scaled to [0, 1] and split with the run's data generator."""
+    """Digits, or the arrays in ``data_root``, split with the run's data generator and standardised."""
     from sklearn.model_selection import train_test_split
 
     x, y = _digits() if data_root is None else _arrays(Path(data_root))
-    train_x, test_x, train_y, test_y = train_test_split(
-        x, y, test_size=test_fraction, stratify=y, random_state=seeds.integer(Purpose.DATA) % 2**32
-    )
+    random_state = seeds.integer(Purpose.DATA) % 2**32
+    try:
+        parts = train_test_split(x, y, test_size=test_fraction, stratify=y, random_state=random_state)
+    except ValueError as error:
+        raise DataError(
+            f"test_fraction: expected a test set with examples of every class, found {test_fraction} of {len(y)} images: "
+            f"{error}"
+        ) from error
+    train_x, test_x, train_y, test_y = parts
+    mean, sd = train_x.mean(), train_x.std()
+    train_x, test_x = ((part - mean) / (sd if sd > 0 else 1.0) for part in (train_x, test_x))
     as_split = lambda a, b: Split(torch.as_tensor(a, dtype=torch.float32), torch.as_tensor(b, dtype=torch.long))  # noqa: E731
     return Images(as_split(train_x, train_y), as_split(test_x, test_y), int(y.max()) + 1)
 
@@ -120,7 +132,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
-    return x / 16.0, y
+    return x, y
 
 
 def _arrays(root: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -130,16 +142,17 @@ def _arrays(root: Path) -> tuple[np.ndarray, np.ndarray]:
     for name in ("images.npy", "labels.npy"):
         try:
             arrays.append(np.load(root / name, allow_pickle=False))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise DataError(f"data_root: could not read {root / name}: {error}") from error
     x, y = arrays
-    if len(x) != len(y) or y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+    real = np.issubdtype(x.dtype, np.number) and not np.iscomplexobj(x)
+    if not real or x.ndim < 2 or x.size == 0:
+        raise DataError(f"data_root: expected images of numbers (examples × pixels…), found {x.shape} of {x.dtype}")
+    if y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer):
         raise DataError(
             f"data_root: expected one integer label an image, found images {x.shape} and labels {y.shape} of {y.dtype}"
         )
-    x = x.reshape(len(x), -1).astype(np.float64)
-    low, high = x.min(), x.max()
-    return (x - low) / (high - low if high > low else 1.0), y.astype(np.int64)
+    return x.reshape(len(x), -1).astype(np.float64), y.astype(np.int64)
 
 
 def _class_stream(tasks: list[Task], n_classes: int, schedule: Schedule, *, chance: float) -> TaskStream:

@@ -1,0 +1,39 @@
+"""What an analysis hands back: a figure, the numbers in it, and a paragraph."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from clntk.figures.style import house_style
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one question asked of saved runs.
+
+    Args:
+        title: the question, as a heading.
+        figure: the figure.
+        table: the numbers that the figure draws.
+        text: what they say, with the numbers in it.
+        caption: how to read the figure.
+    """
+
+    title: str
+    figure: plt.Figure
+    table: pd.DataFrame
+    text: str
+    caption: str
+
+    def save(self, folder: Path, name: str) -> list[Path]:
+        """Write ``<name>.pdf``, ``.png``, ``.csv`` and ``.txt``; returns their paths."""
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"{name}.{suffix}" for suffix in ("pdf", "png", "csv", "txt")]
+        with house_style():
+            self.figure.savefig(paths[0], metadata={"CreationDate": None})
+            self.figure.savefig(paths[1])
+        self.table.to_csv(paths[2], index=False)
+        paths[3].write_text(f"{self.title}\n\n{self.text}\n\n{self.caption}\n", encoding="utf-8")
+        return paths
