@@ -31,16 +31,15 @@ def trajectory(
         label: of the vertical axis.
         log: logarithmic vertical axis; zeros (the initialisation) are then left out.
     """
-    order = list(dict.fromkeys(table[CHECKPOINT]))
+    shown = table[table[value] > 0] if log else table
+    order = list(dict.fromkeys(shown[CHECKPOINT]))
     colours = palette(conditions)
     for condition in conditions:
-        part = table[table[CONDITION] == condition]
+        part = shown[shown[CONDITION] == condition]
         if part.empty:
             continue
         seeds = part.groupby([SEED, CHECKPOINT], sort=False)[value].mean().unstack(SEED)
         seeds = seeds.reindex([c for c in order if c in seeds.index])
-        if log:
-            seeds = seeds.where(seeds > 0)
         x = [order.index(c) for c in seeds.index]
         marker = "o" if seeds.notna().any(axis=1).sum() < 2 else None
         axis.plot(x, seeds.to_numpy(), color=colours[condition], linewidth=0.7, alpha=0.45, marker=marker, markersize=2.5)

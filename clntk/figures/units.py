@@ -9,11 +9,14 @@ import seaborn as sns
 from clntk.axes import LAYER
 from clntk.figures.style import palette
 
+INITIAL = "at initialisation"
 CLASSES = {"task_only": "one task only", "mixed": "several tasks", "dead": "dead"}
 
 
 def selectivity_strip(axis: plt.Axes, units: pd.DataFrame, *, conditions: Sequence[str]) -> None:
     """Every live unit's task-selectivity index by layer and condition, with the quartiles.
+
+    Conditions without a colour of their own (``INITIAL``, the control) are drawn in grey.
 
     Args:
         axis: where to draw.
@@ -21,15 +24,16 @@ def selectivity_strip(axis: plt.Axes, units: pd.DataFrame, *, conditions: Sequen
         conditions: in order.
     """
     live = units.dropna(subset=["selectivity"])
-    shared = {"data": live, "x": LAYER, "y": "selectivity", "hue": "condition", "hue_order": list(conditions), "ax": axis}
-    sns.violinplot(
-        **shared, palette=palette(conditions), inner="quart", cut=0, density_norm="width", linewidth=0.8, alpha=0.45
-    )
-    sns.stripplot(**shared, palette=palette(conditions), dodge=True, size=1.3, alpha=0.35, jitter=0.25, legend=False)
+    order = [*([INITIAL] if (live["condition"] == INITIAL).any() else []), *conditions]
+    colours = {INITIAL: "#999999", **palette(conditions)}
+    shared = {"data": live, "x": LAYER, "y": "selectivity", "hue": "condition", "hue_order": order, "ax": axis}
+    colours = {condition: colours[condition] for condition in order}
+    sns.violinplot(**shared, palette=colours, inner="quart", cut=0, density_norm="width", linewidth=0.8, alpha=0.45)
+    sns.stripplot(**shared, palette=colours, dodge=True, size=1.3, alpha=0.35, jitter=0.2, legend=False)
     axis.set_ylim(-0.02, 1.02)
     axis.set_xlabel("Hidden layer")
     axis.set_ylabel("Task-selectivity index")
-    axis.get_legend().set_title(None)
+    sns.move_legend(axis, "lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(order), title=None, handlelength=1)
 
 
 def class_bars(axis: plt.Axes, fractions: pd.DataFrame, *, conditions: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from clntk.stats.intervals import smallest_p
 from clntk.stats.regimes import compare_regimes
 
 if TYPE_CHECKING:
@@ -24,11 +25,25 @@ def estimates(runs: "RunSet", measures: Iterable[str]) -> str:
 
 
 def interval(row: pd.Series) -> str:
-    """``0.52 [0.41, 0.60] (n = 3)``, or a dash where nothing is defined."""
-    if not row["n"]:
-        return "not defined"
-    bounds = f" [{number(row['low'])}, {number(row['high'])}]" if np.isfinite(row["low"]) else ""
-    return f"{number(row['estimate'])}{bounds} (n = {int(row['n'])})"
+    """``0.52 [0.41, 0.60] (n = 3)``, or that nothing is defined."""
+    return f"{bounded(row['estimate'], row['low'], row['high'])} (n = {int(row['n'])})" if row["n"] else "not defined"
+
+
+def bounded(value: float, low: float, high: float) -> str:
+    """``0.52 [0.41, 0.60]``; a dash where there is no value, no brackets where there is no interval."""
+    return f"{number(value)} [{number(low)}, {number(high)}]" if np.isfinite(low) else number(value)
+
+
+def small_sample_note(comparison: pd.DataFrame) -> str:
+    """What so few seeds can and cannot show."""
+    n = int(comparison["n"].max())
+    note = f"Means over {n} seeds with 95 % bootstrap (BCa) intervals; differences are paired by seed."
+    if n < 10:
+        note += (
+            f" With n = {n} such intervals are too narrow (they cannot reach beyond the data), and the smallest p that "
+            f"{n} pairs can give is {number(smallest_p(n))}, before correction: read the effect, and add seeds."
+        )
+    return note
 
 
 def number(value: float) -> str:

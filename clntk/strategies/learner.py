@@ -14,7 +14,7 @@ from clntk.streams.base import Phase, TaskStream
 if TYPE_CHECKING:
     from avalanche.core import SupervisedPlugin
 
-    from clntk.strategies.lean import LeanTemplate
+    from clntk.strategies.avalanche.lean import LeanTemplate
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ def build_learner(setup: Setup, training: Training, *plugins: "SupervisedPlugin"
     """A learner for a setup: the strategy's own plugins first, then the run's observers."""
     from avalanche.training.plugins import EvaluationPlugin
 
-    from clntk.strategies.lean import EVAL_BATCH, LeanTemplate
-    from clntk.strategies.watch import StopAtLoss
+    from clntk.strategies.avalanche.lean import EVAL_BATCH, LeanTemplate
+    from clntk.strategies.avalanche.watch import StopAtLoss
 
     loss = training.make_loss(setup.stream)
     stop = [StopAtLoss(setup.stream, training, loss)] if training.stop_loss is not None else []

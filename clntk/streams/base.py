@@ -109,7 +109,7 @@ class TaskStream:
     @cached_property
     def benchmark(self) -> "CLScenario":
         """The stream as an Avalanche benchmark: one train experience a phase, one test experience a task."""
-        from clntk.streams.benchmark import avalanche_benchmark
+        from clntk.streams.avalanche.benchmark import avalanche_benchmark
 
         return avalanche_benchmark(self)
 

@@ -11,7 +11,7 @@ from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates import SupervisedTemplate
 
-from clntk.strategies.loader import TensorLoader, in_memory
+from clntk.strategies.avalanche.loader import TensorLoader, in_memory
 
 _ITERATION_EVENTS = (
     "before_training_iteration",

@@ -1,0 +1,223 @@
+"""What the commands do: public functions, and their results on the terminal."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from clntk import registry
+from clntk.errors import StoreError
+
+_STATE_STYLE = {"done": "green", "failed": "red", "damaged": "red", "running": "cyan", "interrupted": "yellow"}
+
+
+def run_protocol(protocol: str, overrides: list[str], store: Path, engine: str, retry_failed: bool) -> None:
+    from clntk.protocol import expand, load
+
+    specs = expand(load(protocol, overrides))
+    again = " ".join(["clntk run", protocol, *overrides, f"--store {store}"])
+    _carry_out(specs, store, engine, retry_failed, again)
+
+
+def resume_runs(runs: Path, engine: str, retry_failed: bool, protocol: str | None) -> None:
+    from clntk.runs.runset import open_runs, unfinished
+
+    specs = unfinished(open_runs(runs, protocol=protocol))
+    if not specs:
+        typer.echo(f"nothing to resume: every run in {runs} is done")
+        return
+    for path in {path for spec in specs for path in spec.use}:
+        registry.use(path)
+    _carry_out(specs, runs, engine, retry_failed, f"clntk resume {runs}")
+
+
+def _carry_out(specs: list, store: Path, engine: str, retry_failed: bool, again: str) -> None:
+    from clntk.progress import progress
+    from clntk.runs.run import run_specs
+
+    console = Console()
+    try:
+        with progress(len(specs), console) as listener:
+            tally = run_specs(specs, store=store, engine=engine, retry_failed=retry_failed, listener=listener)
+    except KeyboardInterrupt:
+        typer.echo(f"\ninterrupted: everything up to the last task boundary is saved; go on with\n  {again}", err=True)
+        raise
+    if tally.count("skipped") == len(specs):
+        typer.echo(f"nothing to do: all {len(specs)} runs were done before and lie in {store}")
+    else:
+        before = f", {tally.count('skipped')} were done before" if tally.count("skipped") else ""
+        typer.echo(f"{tally.count('done')} of {len(specs)} runs done{before}; they lie in {store}")
+    if tally.failed:
+        typer.echo(f"{len(tally.failed)} failed; the first says: {tally.failed[0].message}", err=True)
+        raise typer.Exit(1)
+
+
+def print_status(runs: Path, protocol: str | None) -> None:
+    from clntk.runs.store import RunStore
+
+    standings = [s for s in RunStore(runs).standings() if protocol is None or (s.spec and s.spec.protocol == protocol)]
+    counts: dict[tuple[str, str], int] = {}
+    for standing in standings:
+        key = (standing.spec.protocol if standing.spec else "?", str(standing.state))
+        counts[key] = counts.get(key, 0) + 1
+    table = Table("protocol", "state", "runs", box=None)
+    for (name, state), count in sorted(counts.items()):
+        table.add_row(escape(name), f"[{_STATE_STYLE.get(state, 'white')}]{state}[/]", str(count))
+    console = Console()
+    console.print(table)
+    for standing in standings:
+        if standing.note and standing.state != "interrupted":
+            console.print(f"{standing.run_id}: {standing.state}: {standing.note}", markup=False, soft_wrap=True)
+
+
+def show_runs(runs: Path, protocol: str | None, use: Sequence[Path]) -> None:
+    from clntk.runs.runset import open_runs
+    from clntk.stats.phrases import number
+
+    opened = _open(open_runs, runs, protocol, use).one_protocol()
+    scalars = opened.scalars()
+    wide = scalars.pivot(index="run", columns="measure", values="value")[list(dict.fromkeys(scalars["measure"]))]
+    console = Console()
+    for run in opened:
+        console.rule(escape(run.run_id), align="left")
+        facts = run.provenance
+        git = facts.get("git") or {}
+        console.print(
+            f"{run.path}\nfinished {facts['finished']} after {facts['steps']} steps in {facts['seconds']} s on {facts['device']}; "
+            f"clntk {facts['clntk']}, commit {str(git.get('commit'))[:10]}{' (dirty)' if git.get('dirty') else ''}",
+            markup=False, highlight=False, soft_wrap=True,
+        )
+        table = Table("measure", "value", box=None)
+        for measure, value in wide.loc[run.run_id].items():
+            table.add_row(escape(str(measure)), number(value))
+        console.print(table)
+
+
+def analyze_runs(name: str, runs: Path, protocol: str | None, out: Path | None, use: Sequence[Path]) -> None:
+    from clntk.analyze import analyze
+    from clntk.runs.files import disk_errors
+    from clntk.runs.runset import open_runs
+
+    opened = _open(open_runs, runs, protocol, use)
+    answer = analyze(name, opened)
+    folder = out or _beside(runs)
+    with disk_errors(folder):
+        paths = answer.save(folder, name)
+    typer.echo(f"{answer.title}\n\n{answer.text}\n")
+    for path in paths:
+        typer.echo(str(path))
+
+
+def compare_runs(
+    runs: Path, measures: list[str] | None, baseline: str | None, protocol: str | None, out: Path | None, use: Sequence[Path]
+) -> None:
+    from clntk.runs.files import disk_errors
+    from clntk.runs.runset import open_runs
+    from clntk.stats.phrases import small_sample_note
+    from clntk.stats.regimes import compare_regimes
+    from clntk.stats.view import readable
+
+    opened = _open(open_runs, runs, protocol, use)
+    comparison = compare_regimes(opened, measures, baseline=baseline)
+    shown = readable(comparison)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in shown.columns:
+        table.add_column(str(column), no_wrap=True, justify="right" if column in ("n", "effect size", "p (Holm)") else "left")
+    shown["measure"] = shown["measure"].mask(shown["measure"] == shown["measure"].shift(), "")
+    for row in shown.itertuples(index=False):
+        table.add_row(*(escape(str(cell)) for cell in row))
+    _wide_console().print(table)
+    typer.echo(small_sample_note(comparison))
+    path = (out or _beside(runs)) / "comparison.csv"
+    with disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        comparison.to_csv(path, index=False)
+    typer.echo(str(path))
+
+
+def report_runs(runs: Path, protocol: str | None, out: Path | None, use: Sequence[Path]) -> None:
+    from clntk.report.page import write_report
+    from clntk.runs.runset import open_runs
+
+    opened = _open(open_runs, runs, protocol, use)
+    typer.echo(f"report: {write_report(opened, out or _beside(runs) / 'report.html')}")
+
+
+def list_registered(kind: str | None, use: Sequence[Path]) -> None:
+    for path in use:
+        registry.use(path)
+    console = _wide_console()
+    kinds = [kind] if kind else ["protocol", *registry.KINDS]
+    for each in kinds:
+        table = Table("name", "options", "what it is", box=None, header_style="dim", pad_edge=False)
+        rows = _protocol_rows() if each == "protocol" else _component_rows(each)
+        for row in rows:
+            table.add_row(*map(escape, row))
+        meaning = "experiments ready to run" if each == "protocol" else registry.KINDS[each].meaning
+        console.print(f"[bold]{each}[/]: {meaning}")
+        console.print(table)
+        console.print()
+
+
+def validate_protocol(protocol: str, overrides: list[str]) -> None:
+    from clntk.protocol import expand, load
+
+    checked = load(protocol, overrides)
+    specs = expand(checked)
+    typer.echo(
+        f"{checked.name} is valid: {len(specs)} runs ({len(checked.regimes)} regimes, {len(checked.seed_list)} seeds"
+        + (f", sweep over {', '.join(checked.sweep)}" if checked.sweep else "")
+        + ")"
+    )
+
+
+def print_schema(use: Sequence[Path]) -> None:
+    from clntk.protocol.schema import json_schema
+
+    for path in use:
+        registry.use(path)
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def _protocol_rows() -> list[tuple[str, str, str]]:
+    import yaml
+
+    from clntk.protocol import available
+
+    return [(name, "", str((yaml.safe_load(path.read_text()) or {}).get("summary", ""))) for name, path in available().items()]
+
+
+def _component_rows(kind: str) -> list[tuple[str, str, str]]:
+    rows = []
+    for name in registry.names(kind):
+        entry = registry.get(kind, name)
+        fields = entry.schema.model_fields.items()
+        options = ", ".join(key if field.is_required() else f"{key}={field.default!r}" for key, field in fields)
+        rows.append((name, options, entry.summary))
+    return rows
+
+
+def _wide_console() -> Console:
+    """A console that lets a table be as wide as it is where there is no terminal to fit into."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def _open(opener, runs: Path, protocol: str | None, use: Sequence[Path]):
+    for path in use:
+        registry.use(path)
+    opened = opener(runs, protocol=protocol)
+    if not len(opened) and not opened.others:
+        raise StoreError(f"{runs}: expected runs, found an empty folder; run a protocol first (clntk run smoke --store {runs})")
+    return opened
+
+
+def _beside(runs: Path) -> Path:
+    """Where results on runs go: never into a published run."""
+    folder = runs.resolve()
+    single = (folder / "provenance.json").exists()
+    return (folder.parent if single else folder) / "results"

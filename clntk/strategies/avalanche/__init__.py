@@ -1,0 +1,1 @@
+"""What subclasses Avalanche: imported only where training starts, since Avalanche takes seconds to import."""

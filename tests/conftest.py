@@ -1,0 +1,126 @@
+"""Fixtures that many tests share."""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from clntk import registry
+from clntk.seeding import Seeds
+from clntk.streams.base import Phase, Split, Task, TaskStream, training_order
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Small networks are fastest on one thread, and sums come out the same everywhere."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _registrations_end_with_the_test() -> Iterator[None]:
+    """What a test registers or loads goes; what clntk itself registered on the way stays."""
+    before, modules = dict(registry._entries), set(sys.modules)
+    yield
+    for key, entry in list(registry._entries.items()):
+        if not entry.function.__module__.startswith(("clntk.", "clntk_shipped_")):
+            del registry._entries[key]
+    registry._entries.update(before)
+    for name in set(sys.modules) - modules:
+        if name.startswith("clntk_used_"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def seeds() -> Seeds:
+    return Seeds(0)
+
+
+@pytest.fixture(scope="session")
+def make_task() -> Callable[..., Task]:
+    """A task of noisy class means, separable but not trivially."""
+
+    def make(
+        name: str = "task0",
+        *,
+        seed: int = 0,
+        n: int = 50,
+        features: int = 12,
+        classes: int = 4,
+        probes: int = 6,
+    ) -> Task:
+        g = torch.Generator().manual_seed(seed)
+        means = torch.randn(4, features, generator=g)
+
+        def split(size: int) -> Split:
+            y = torch.arange(size) % 4
+            return Split(means[y] + 0.7 * torch.randn(size, features, generator=g), y)
+
+        return Task(name, split(50), split(24), split(probes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_stream(make_task: Callable[..., Task]) -> Callable[..., TaskStream]:
+    """Three tasks of 50 examples and 4 classes, which do not divide into minibatches of 16."""
+
+    def make(
+        n_tasks: int = 3,
+        *,
+        schedule: str = "blocked",
+        phases: tuple[Phase, ...] | None = None,
+        **options: Any,
+    ) -> TaskStream:
+        tasks = tuple(make_task(f"task{t}", seed=t, **options) for t in range(n_tasks))
+        order = training_order([task.name for task in tasks], schedule) if phases is None else phases
+        return TaskStream(tasks, order, outputs=4, chance=0.25)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stream(make_stream: Callable[..., TaskStream]) -> TaskStream:
+    return make_stream()
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., torch.nn.Module]:
+    """The same small network each time it is asked for."""
+
+    def make(stream: TaskStream, *, seed: int = 0, **options: Any) -> torch.nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return registry.get("model", "mlp")(stream.shape, **{"width": 16, "depth": 1, **options})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_learner(make_model: Callable[..., torch.nn.Module]) -> Callable[..., Any]:
+    """A learner with momentum, freshly seeded; the same each time it is asked for."""
+
+    def make(
+        stream: TaskStream, name: str = "naive", *, plugins: tuple = (), lr_scale: float = 1.0, **options: Any
+    ) -> Any:
+        from clntk.strategies.learner import Setup
+
+        setup = Setup(make_model(stream), stream, lr_scale=lr_scale, plugins=plugins)
+        options = {"epochs": 2, "batch_size": 16, "lr": 0.05, "momentum": 0.9, **options}
+        learner = registry.get("strategy", name)(setup, **options)
+        torch.manual_seed(1)
+        return learner
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def weights_of() -> Callable[[torch.nn.Module], list[torch.Tensor]]:
+    return lambda model: [p.detach().clone() for p in model.parameters()]
+
+
+@pytest.fixture(scope="session")
+def same() -> Callable[[list[torch.Tensor], list[torch.Tensor]], bool]:
+    """Whether two lists of tensors agree bit for bit."""
+    return lambda a, b: len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))

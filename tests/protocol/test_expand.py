@@ -1,0 +1,179 @@
+"""Expanding a protocol: which runs, what decides them, and what they are called."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from clntk.protocol import Protocol, RunSpec, expand
+from clntk.protocol.expand import needed_probes
+from clntk.registry import use
+
+BASE = {
+    "name": "mine",
+    "stream": {"name": "permuted_digits", "n_tasks": 2},
+    "model": {"name": "mlp", "width": 8},
+    "strategy": {"name": "naive", "lr": 0.1},
+    "regimes": {"rich": {"name": "standard"}, "lazy": {"name": "output_scale", "alpha": 10.0}},
+}
+
+
+def _protocol(**keys):
+    return Protocol.model_validate({**BASE, **keys})
+
+
+def _component(name, **options):
+    return {"name": name, **options}
+
+
+def _ids(**keys):
+    return [spec.run_id for spec in expand(_protocol(**keys))]
+
+
+# --- which runs -------------------------------------------------------------------------------------------
+
+
+def test_runs_are_sweep_by_regime_by_seed():
+    specs = expand(_protocol(seeds=[3, 5], sweep={"model.width": [8, 16], "strategy.lr": [0.1, 0.2]}))
+    found = [(s.sweep["model.width"], s.sweep["strategy.lr"], s.regime, s.seed) for s in specs]
+    assert found == [
+        (width, lr, regime, seed) for width in (8, 16) for lr in (0.1, 0.2) for regime in ("rich", "lazy")
+        for seed in (3, 5)
+    ]  # fmt: skip
+    for spec in specs:
+        assert spec.model["width"] == spec.sweep["model.width"]
+        assert spec.strategy["lr"] == spec.sweep["strategy.lr"]
+
+
+def test_specs_hold_every_option_in_full():
+    rich, lazy = expand(_protocol(measures=[_component("forgetting")], summary="why"))
+    assert rich.stream == {
+        "name": "permuted_digits", "n_tasks": 2, "n_probe": 32, "test_fraction": 0.25, "schedule": "blocked",
+        "data_root": None,
+    }  # fmt: skip
+    assert rich.strategy["momentum"] == 0.0
+    assert (rich.regime_options, lazy.regime_options) == (
+        {"name": "standard"},
+        {"name": "output_scale", "alpha": 10.0},
+    )
+    assert (rich.summary, rich.measures, rich.regimes) == ("why", [{"name": "forgetting"}], ["rich", "lazy"])
+
+
+def test_a_sweep_may_change_regimes_components_and_seeds():
+    specs = expand(_protocol(sweep={"regimes.lazy.alpha": [1.0, 2.0]}))
+    assert [s.regime_options.get("alpha") for s in specs] == [None, 1.0, None, 2.0]
+    specs = expand(_protocol(sweep={"model": ["mlp", _component("mlp", width=3)]}))
+    assert [s.model["width"] for s in specs] == [256, 256, 3, 3]
+
+
+def test_a_spec_survives_its_own_dictionary():
+    import json
+
+    for spec in expand(_protocol(sweep={"model.width": [8]})):
+        again = RunSpec.from_dict(json.loads(json.dumps(spec.as_dict())))
+        assert again == spec
+        assert again.run_id == spec.run_id
+
+
+def test_flat_keys_name_all_that_can_vary():
+    lazy = expand(_protocol())[1]
+    flat = lazy.flat()
+    assert flat["regimes.lazy.alpha"] == 10.0
+    assert flat["model.width"] == 8
+    assert flat["strategy.lr"] == 0.1
+    assert flat["device"] == "cpu"
+
+
+# --- what a run is called ---------------------------------------------------------------------------------
+
+
+def test_run_ids_are_readable_unique_and_stable():
+    ids = _ids(seeds=2, sweep={"model.width": [8, 16]})
+    assert len(set(ids)) == 8
+    assert all(re.fullmatch(r"mine-(rich|lazy)-s[01]-[0-9a-f]{10}", run_id) for run_id in ids)
+    assert ids == _ids(seeds=2, sweep={"model.width": [8, 16]})
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"summary": "new"},
+        {"reference": "new"},
+        {"measures": [_component("forgetting")]},  # needs no probe
+        {"measures": [_component("relative_weight_change")]},  # needs one that is always recorded
+        {"seeds": [0]},
+        {"probes": []},  # what is always recorded is the same as automatic without measures
+        {"model": _component("mlp", width=8, depth=2, init_scale=1)},  # defaults written out, 1 for 1.0
+        {"strategy": _component("naive", lr=0.1, momentum=0)},
+        {"regimes": {"rich": _component("standard"), "other": _component("output_scale")}},  # of the others
+    ],
+)
+def test_what_does_not_decide_the_numbers_keeps_the_identity(keys):
+    assert _ids(**keys)[0] == _ids()[0]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"strategy": _component("naive", lr=0.2)},
+        {"strategy": _component("joint", lr=0.1)},
+        {"seeds": [1]},
+        {"stream": _component("permuted_digits", n_tasks=3)},
+        {"model": _component("mlp", width=9)},
+        {"regimes": {"rich": _component("init_scale")}},
+        {"regimes": {"poor": _component("standard")}},
+        {"probes": [_component("kernels")]},
+        {"measures": [_component("kernel_distance")]},  # needs a probe more
+        {"device": "cuda"},
+        {"name": "other"},
+    ],
+)
+def test_what_decides_the_numbers_changes_the_identity(keys):
+    specs = [expand(_protocol(**k))[0] for k in (keys, {})]
+    assert specs[0].identity != specs[1].identity
+    assert specs[0].run_id != specs[1].run_id
+
+
+@pytest.mark.parametrize("decorated", ["", "@torch.no_grad()\n"])
+def test_the_users_code_is_part_of_the_identity_where_it_takes_part(tmp_path, decorated):
+    path = tmp_path / "mine.py"
+    text = f'import torch\nfrom clntk import register\n@register("regime")\n{decorated}def mine(model, shape):\n    """A."""\n'
+
+    def specs():
+        use(path)
+        regimes = {"mine": _component("mine"), "rich": _component("standard")}
+        return expand(_protocol(regimes=regimes, use=[str(path)]))
+
+    path.write_text(text)
+    mine, rich = specs()
+    path.write_text(text + "# another content\n")
+    mine_again, rich_again = specs()
+    assert mine.run_id != mine_again.run_id
+    assert rich.run_id == rich_again.run_id  # does not use it
+    assert (set(mine.code), rich.code) == ({"mine.py"}, {})
+
+
+def test_where_the_users_code_lies_is_not_part_of_the_identity():
+    spec = expand(_protocol())[0]
+    assert replace(spec, use=["/elsewhere/mine.py"]).identity == spec.identity
+
+
+# --- probes -----------------------------------------------------------------------------------------------
+
+
+def _probes(**keys):
+    return [component.name for component in needed_probes(_protocol(**keys))]
+
+
+def test_automatic_probes_are_what_the_measures_need():
+    assert _probes() == ["outputs", "weights"]
+    assert _probes(measures=[_component("forgetting")]) == ["outputs", "weights"]
+    assert _probes(measures=[_component("kernel_distance")]) == ["kernels", "outputs", "weights"]
+    both = [_component("kernel_distance"), _component("cross_task_overlap"), _component("unit_tuning")]
+    assert _probes(measures=both) == ["activations", "kernels", "outputs", "weights"]
+
+
+def test_listed_probes_are_kept_and_the_essential_ones_added():
+    measures = [_component("unit_tuning")]
+    assert _probes(probes=[_component("kernels")], measures=measures) == ["kernels", "outputs", "weights"]
+    assert _probes(probes=[_component("weights"), _component("outputs")]) == ["outputs", "weights"]
