@@ -9,7 +9,7 @@ from clntk.runs.runset import RunSet
 from clntk.stats.phrases import estimates
 
 
-@register("analysis")
+@register("analysis", place=1)
 def forgetting(runs: RunSet) -> Answer:
     """The accuracy matrix of each regime: what each task's test accuracy was after each phase of training."""
     table = runs.measure("accuracy_matrix")

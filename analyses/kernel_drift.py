@@ -11,7 +11,7 @@ MEASURES = ("kernel_distance", "relative_kernel_change", "relative_weight_change
 LABELS = ("Kernel distance to init", "Relative kernel change", "Relative weight change")
 
 
-@register("analysis")
+@register("analysis", place=0)
 def kernel_drift(runs: RunSet) -> Answer:
     """How far the tangent kernel and the weights moved from initialisation, checkpoint by checkpoint."""
     tables = {name: runs.measure(name) for name in MEASURES}

@@ -11,7 +11,7 @@ from clntk.runs.runset import RunSet
 from clntk.stats.phrases import estimates
 
 
-@register("analysis")
+@register("analysis", place=2)
 def task_tuning(runs: RunSet) -> Answer:
     """How selective single units are for tasks at the end of training, and how many serve one task only."""
     units = runs.measure("unit_tuning").drop(columns=["mean_activation", "eval_task"]).drop_duplicates()

@@ -47,12 +47,15 @@ def small_sample_note(comparison: pd.DataFrame) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits; powers of ten where plain digits would be long; a dash for NaN."""
+    """Three significant digits, five decimals just below 1, powers of ten where plain digits would be long, a dash
+    for NaN."""
     if not np.isfinite(value):
         return "—"
     if value != 0 and not 1e-3 <= abs(value) < 1e4:
         mantissa, exponent = f"{value:.2e}".split("e")
         return f"{mantissa}·10{''.join(_SUPERSCRIPT[c] for c in str(int(exponent)))}"
+    if 0.995 <= abs(value) < 1:
+        return f"{value:.5f}"
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 

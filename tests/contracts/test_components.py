@@ -1,4 +1,4 @@
-"""What every registered component owes to users, whoever wrote it: a new one is tested by being registered."""
+"""What every registered component owes its users: a new one is tested by being registered."""
 
 import io
 

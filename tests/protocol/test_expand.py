@@ -137,7 +137,8 @@ def test_what_decides_the_numbers_changes_the_identity(keys):
 @pytest.mark.parametrize("decorated", ["", "@torch.no_grad()\n"])
 def test_the_users_code_is_part_of_the_identity_where_it_takes_part(tmp_path, decorated):
     path = tmp_path / "mine.py"
-    text = f'import torch\nfrom clntk import register\n@register("regime")\n{decorated}def mine(model, shape):\n    """A."""\n'
+    text = 'import torch\nfrom clntk import register\n@register("regime")\n'
+    text += f'{decorated}def mine(model, shape):\n    """A."""\n'
 
     def specs():
         use(path)

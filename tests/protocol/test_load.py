@@ -69,7 +69,8 @@ def test_defaults_are_one_seed_and_automatic_probes(write):
 def test_overrides_are_dotted_keys_and_yaml_values(write):
     overrides = [
         "strategy.lr=1e-3", "strategy.optimizer=adam", "seeds=[4,5]", "model.width=8",
-        "model.init_scale=[1,2,3]", "strategy.batch_size=null", "regimes.lazy.alpha=2.5", "measures=[forgetting]",
+        "model.init_scale=[1,2,3]", "strategy.batch_size=null", "regimes.lazy.alpha=2.5",
+        "measures=[forgetting]",
     ]  # fmt: skip
     protocol = load(write(), overrides)
     assert protocol.strategy.options == {"epochs": 1, "lr": 0.001, "optimizer": "adam", "batch_size": None}
@@ -96,7 +97,8 @@ def test_a_nested_override_of_a_sweep_is_its_dotted_key(write):
 
 def test_components_of_ones_own_are_loaded_beside_the_protocol(write, tmp_path):
     (tmp_path / "mine.py").write_text(
-        'from clntk import register\n@register("regime")\ndef mine(model, shape, *, a: int = 1):\n    """Mine."""\n'
+        'from clntk import register\n@register("regime")\n'
+        'def mine(model, shape, *, a: int = 1):\n    """Mine."""\n'
     )
     protocol = load(write(use=["./mine.py"], regimes={"m": {"name": "mine", "a": 3}}))
     assert protocol.use == [str((tmp_path / "mine.py").resolve())]
@@ -175,9 +177,11 @@ def test_every_error_is_reported_at_once_with_its_place_and_the_nearest_name(pro
         "model.init_scale": "expected a valid number or a valid array, found 'big'",
         "strategy.lr": "expected greater than 0, found -1",
         "strategy.momentum": "expected a valid number, found True",
-        "regimes.rich.name": "expected the name of a registered regime, found 'standart'; did you mean 'standard'?",
+        "regimes.rich.name": "expected the name of a registered regime, found 'standart'; did you mean "
+        "'standard'?",
         "regimes.lazy.alpa": "expected a known key, found unknown key 'alpa'; did you mean 'alpha'?",
-        "measures.0.name": "expected the name of a registered measure, found 'forgeting'; did you mean 'forgetting'?",
+        "measures.0.name": "expected the name of a registered measure, found 'forgeting'; did you mean "
+        "'forgetting'?",
         "seeds": "expected a valid integer or a valid list, found 'three'",
         "sed": "expected a known key, found unknown key 'sed'; did you mean 'seeds'?",
         "sweep.model.width: model.width": "expected a valid integer, found 'x'",

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 import torch
@@ -177,6 +178,11 @@ def test_evaluate_puts_modes_back_when_the_network_fails(stream):
 # --- what a step is ---------------------------------------------------------------------------------------
 
 
+def _train(learner):
+    for phase in learner.stream.phases:
+        learner.train(phase)
+
+
 def test_every_callback_of_a_plugin_is_called_once_a_step(stream, make_learner):
     spy = Spy()
     learner = make_learner(stream, plugins=(spy,))
@@ -274,7 +280,7 @@ def test_a_phase_ends_once_its_loss_is_low_enough(stream, make_learner, stop_che
         steps.append(learner.steps)
         data, _ = stream.phase_data(phase)
         assert evaluate(learner.model, data, learner.loss, "argmax")[0] <= target
-    taken = [b - a for a, b in zip(steps, steps[1:], strict=False)]
+    taken = [b - a for a, b in pairwise(steps)]
     assert all(0 < n < 100 * math.ceil(50 / 16) and n % stop_check == 0 for n in taken)
     if stop_check == 1:  # one step fewer would not have done
         again = make_learner(stream, epochs=100, momentum=0.0)
@@ -306,8 +312,7 @@ def test_divergence_names_the_first_step_whose_loss_is_not_finite(stream, make_l
     watch = LossWatch(stream)
     learner = make_learner(stream, plugins=(Saboteur(), watch))
     with pytest.raises(Diverged) as caught:
-        for phase in stream.phases:
-            learner.train(phase)
+        _train(learner)
     assert caught.value.step == step
     assert caught.value.task == f"task{(step - 1) // 8}"  # two epochs of four minibatches a phase
     assert len(watch.losses) == step - 1

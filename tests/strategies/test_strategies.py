@@ -9,8 +9,8 @@ from clntk.strategies.training import evaluate
 
 PROTECTED = {
     "replay": {"memory_size": 200},
-    # Importances are squared minibatch gradients. At this batch size and lr, λ = 10 hardly protects, and λ = 1000
-    # is beyond the stability of gradient descent (lr · 2λF > 2); 100 lies between.
+    # Importances are squared minibatch gradients. At this batch size and lr, λ = 10 hardly protects, and
+    # λ = 1000 is beyond the stability of gradient descent (lr · 2λF > 2); 100 lies between.
     "ewc": {"ewc_lambda": 100.0},
     "joint": {},
 }

@@ -67,7 +67,7 @@ def test_labels_that_do_not_fit_are_refused(make_task, y, message):
 
 
 def test_an_empty_set_is_refused(make_task):
-    with pytest.raises(DataError, match="test set of bad: .*and some; found 0 and 0"):
+    with pytest.raises(DataError, match=r"test set of bad: .*and some; found 0 and 0"):
         _stream(
             make_task("good"),
             _spoiled(make_task("bad"), "test", x=torch.zeros(0, 12), y=torch.zeros(0).long()),

@@ -1,0 +1,27 @@
+# Two commands set up everything: `make demo` and `make test`. Each makes .venv if there is none.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.installed  ## rich against lazy on five permuted-digit tasks, training to report
+	$(BIN)/clntk run digits_rich_vs_lazy --store runs/demo
+	$(BIN)/clntk report runs/demo
+
+test: $(VENV)/.installed  ## the whole default test-suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed  ## style and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "clntk needs Python 3.11 or newer, found " + sys.version.split()[0] + "; say which to use: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

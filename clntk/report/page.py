@@ -1,0 +1,158 @@
+"""One self-contained HTML page on a set of runs."""
+
+import base64
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from clntk import registry
+from clntk.analyze import analyze
+from clntk.errors import StoreError
+from clntk.figures.answer import Answer
+from clntk.figures.style import house_style
+from clntk.provenance import environment
+from clntk.report.verdict import verdict
+from clntk.runs.files import disk_errors, write_atomic
+from clntk.stats.phrases import small_sample_note
+from clntk.stats.regimes import compare_regimes
+from clntk.stats.view import readable
+
+if TYPE_CHECKING:
+    from clntk.runs.runset import RunSet
+
+
+_PIXELS_AN_INCH = 130  # at which a figure's 9-point type is as large as the page's
+
+
+@dataclass(frozen=True)
+class Section:
+    """One analysis on the page: its answer with the figure as a data URI, or why there is none."""
+
+    name: str
+    title: str
+    text: str
+    caption: str = ""
+    image: str = ""
+    width: int = 0  # of the image on the page, in CSS pixels
+
+
+def write_report(runs: "RunSet", path: str | Path) -> Path:
+    """Write the report of one protocol's runs: one HTML file that needs no network.
+
+    Args:
+        runs: runs of one protocol.
+        path: the file to write; its folder is made if need be.
+
+    Returns:
+        The file's absolute path.
+
+    Raises:
+        StoreError: if there are no finished runs, runs of several protocols, or the disk refuses.
+    """
+    chosen = runs.one_protocol()
+    comparison = compare_regimes(chosen)
+    page = _render(
+        spec=next(iter(chosen)).spec,
+        settings=_settings(chosen),
+        regimes=_regimes(chosen),
+        n_done=len(chosen),
+        seeds=chosen.seeds,
+        chance=float(next(iter(chosen)).tree.attrs["chance"]),
+        others=chosen.others,
+        answers=[{"point": point, "sentences": verdict(rows)} for point, rows in _points(comparison, chosen.axes)],
+        table=readable(comparison),
+        note=small_sample_note(comparison),
+        sections=[_section(name, chosen) for name in _analyses()],
+        runs=[_provenance_row(run) for run in chosen],
+        environment=environment(),
+    )
+    path = Path(path).resolve()
+    with disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, page.encode("utf-8"))
+    return path
+
+
+def _render(**context: Any) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    template = files("clntk.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    # autoescape: labels come from protocols that strangers may have written
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
+        template
+    ).render(**context)
+
+
+def _section(name: str, runs: "RunSet") -> Section:
+    entry = registry.get("analysis", name)
+    try:
+        answer = analyze(name, runs)
+    except StoreError as error:  # a fact that these runs did not record
+        return Section(name, entry.summary, f"Not available: {error}")
+    width = round(answer.figure.get_figwidth() * _PIXELS_AN_INCH)
+    return Section(name, answer.title, answer.text, answer.caption, _data_uri(answer), width)
+
+
+def _analyses() -> list[str]:
+    """All registered analyses, those that say where they belong first."""
+    last = len(names := registry.names("analysis"))
+    return sorted(names, key=lambda name: registry.get("analysis", name).traits.get("place", last))
+
+
+def _data_uri(answer: Answer) -> str:
+    import matplotlib.pyplot as plt
+
+    buffer = io.BytesIO()
+    with house_style():
+        answer.figure.savefig(buffer, format="png", dpi=200)
+    plt.close(answer.figure)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _points(comparison: pd.DataFrame, axes: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    if not axes:
+        yield "", comparison
+        return
+    for values, rows in comparison.groupby(axes, sort=False, dropna=False):
+        yield ", ".join(f"{axis} = {value}" for axis, value in zip(axes, values, strict=True)), rows
+
+
+def _settings(runs: "RunSet") -> list[tuple[str, str]]:
+    """Stream, model and strategy with their options; what varies is named, not listed."""
+    spec = next(iter(runs)).spec
+    out = []
+    for part in ("stream", "model", "strategy"):
+        options = getattr(spec, part)
+        told = [
+            f"{key} = {'swept' if f'{part}.{key}' in runs.axes else value}"
+            for key, value in options.items()
+            if key != "name" and value is not None
+        ]
+        out.append((part, f"{options['name']}: {', '.join(told)}"))
+    return out
+
+
+def _regimes(runs: "RunSet") -> list[tuple[str, str]]:
+    seen = {}
+    for run in runs:
+        options = {k: v for k, v in run.spec.regime_options.items() if k != "name" and v is not None}
+        told = ", ".join(f"{key} = {value}" for key, value in options.items())
+        seen.setdefault(run.spec.regime, f"{run.spec.regime_options['name']}{': ' + told if told else ''}")
+    return [(label, seen[label]) for label in runs.regimes]
+
+
+def _provenance_row(run: Any) -> dict[str, Any]:
+    git = run.provenance.get("git") or {}
+    return {
+        "run": run.run_id,
+        "steps": run.provenance["steps"],
+        "seconds": run.provenance["seconds"],
+        "finished": run.provenance["finished"],
+        "clntk": run.provenance["clntk"],
+        "commit": f"{str(git.get('commit', '—'))[:10]}{' (dirty)' if git.get('dirty') else ''}",
+    }
