@@ -124,3 +124,11 @@ def weights_of() -> Callable[[torch.nn.Module], list[torch.Tensor]]:
 def same() -> Callable[[list[torch.Tensor], list[torch.Tensor]], bool]:
     """Whether two lists of tensors agree bit for bit."""
     return lambda a, b: len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture(scope="session")
+def smoke_runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The shipped smoke protocol, run once in each test process; published runs are never edited, so share them."""
+    import clntk
+
+    return clntk.run("smoke", store=tmp_path_factory.mktemp("smoke"))

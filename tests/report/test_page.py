@@ -1,0 +1,87 @@
+"""The report is one file, tells everything, and works in a browser without a network."""
+
+import re
+import shutil
+
+import pytest
+
+import clntk
+from clntk.errors import StoreError
+from clntk.runs.runset import RunSet
+from clntk.runs.store import Standing, State
+
+CHROME = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+
+
+@pytest.fixture(scope="module")
+def page(smoke_runs, tmp_path_factory):
+    return clntk.write_report(smoke_runs, tmp_path_factory.mktemp("report") / "report.html")
+
+
+def test_the_page_needs_nothing_from_outside(page):
+    html = page.read_text(encoding="utf-8")
+    links = re.findall(r'(?:src|href)="([^"]*)"', html)
+    assert links and all(link.startswith(("#", "data:")) for link in links)
+    assert "<script" not in html and "@import" not in html and "url(" not in html
+
+
+def test_the_page_holds_answer_table_figures_and_provenance(page, smoke_runs):
+    html = page.read_text(encoding="utf-8")
+    for heading in ("Rich or lazy?", "What was run", "The regimes compared", "How far did the kernel move?", "Provenance"):
+        assert heading in html
+    assert html.count("data:image/png;base64,") == 3
+    for run in smoke_runs:
+        assert run.run_id in html
+
+
+def test_failed_runs_are_told(smoke_runs, tmp_path):
+    spec = next(iter(smoke_runs)).spec
+    failed = Standing("smoke-wild-s0", State.FAILED, spec, "training diverged at step 7")
+    path = clntk.write_report(RunSet(smoke_runs.runs, others=[failed], root=smoke_runs.root), tmp_path / "report.html")
+    html = path.read_text(encoding="utf-8")
+    assert "1 run not in this report" in html and "training diverged at step 7" in html
+
+
+def test_labels_from_strangers_are_inert(smoke_runs, tmp_path):
+    spec = next(iter(smoke_runs)).spec
+    hostile = Standing("x", State.FAILED, spec, "<script>alert(1)</script>")
+    path = clntk.write_report(RunSet(smoke_runs.runs, others=[hostile]), tmp_path / "report.html")
+    assert "<script>alert" not in path.read_text(encoding="utf-8")
+
+
+def test_no_runs_are_an_error_that_says_so(tmp_path):
+    with pytest.raises(StoreError, match="expected finished runs, found none"):
+        clntk.write_report(RunSet([]), tmp_path / "report.html")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not (CHROME and DRIVER), reason="no Chromium with ChromeDriver on this machine")
+def test_the_page_opens_in_a_browser_without_errors_and_with_all_figures(page, tmp_path):
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROME
+    for flag in (
+        "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", f"--user-data-dir={tmp_path}",
+    ):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    try:
+        browser.get(page.as_uri())
+        assert browser.get_log("browser") == []
+        images = browser.execute_script(
+            "return [...document.images].map(i => [i.complete, i.naturalWidth, i.alt, i.getBoundingClientRect().width])"
+        )
+        overflow = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
+        targets = browser.execute_script(
+            "return [...document.querySelectorAll('nav a')].every(a => document.querySelector(a.getAttribute('href')))"
+        )
+    finally:
+        browser.quit()
+    assert len(images) == 3
+    assert all(complete and width > 300 and alt and shown > 200 for complete, width, alt, shown in images)
+    assert overflow <= 0
+    assert targets
