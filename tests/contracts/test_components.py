@@ -162,10 +162,13 @@ def _train(learner, *, after=lambda: None):
     return learner
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @every("strategy")
-def test_an_interrupted_strategy_goes_on_bit_for_bit(strategy, stream, make_learner, weights_of, same):
+def test_an_interrupted_strategy_goes_on_bit_for_bit(
+    strategy, optimizer, stream, make_learner, weights_of, same
+):
     watch = LossWatch(stream)
-    learner = make_learner(stream, strategy, plugins=(watch,))
+    learner = make_learner(stream, strategy, plugins=(watch,), optimizer=optimizer)
     watch.stream = learner.stream
     saved = []
 
@@ -178,7 +181,7 @@ def test_an_interrupted_strategy_goes_on_bit_for_bit(strategy, stream, make_lear
     assert len(saved) == len(learner.stream.phases)
     for done, content in enumerate(saved, start=1):
         watch_again = LossWatch(stream)
-        again = make_learner(stream, strategy, plugins=(watch_again,))
+        again = make_learner(stream, strategy, plugins=(watch_again,), optimizer=optimizer)
         watch_again.stream = again.stream
         torch.manual_seed(99)
         state = torch.load(io.BytesIO(content), weights_only=True)
