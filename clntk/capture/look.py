@@ -19,6 +19,8 @@ _NONLINEAR = tuple(
     and kind not in (nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d)
 )
 
+_STATISTICS = {"running_mean", "running_var", "num_batches_tracked"}  # the buffers of a normalisation
+
 
 @dataclass(frozen=True)
 class Look:
@@ -97,12 +99,14 @@ def hidden_layers(model: nn.Module) -> dict[str, str]:
     """Label → module path of the hidden layers: the nonlinearities, or else the parameterised leaves but the last.
 
     A label is the last part of the parent's path where that is unique (``hidden1`` for ``network.hidden1.activation``).
-    Frozen copies (modules with buffers and no parameters) hold no hidden layers.
+    Frozen copies (modules with buffers other than running statistics, and no parameters) hold none.
     """
     frozen = [
         name
         for name, m in model.named_modules()
-        if name and not any(True for _ in m.parameters()) and any(True for _ in m.buffers())
+        if name
+        and not any(True for _ in m.parameters())
+        and any(buffer.rpartition(".")[2] not in _STATISTICS for buffer, _ in m.named_buffers())
     ]
     leaves = [
         (name, m)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -310,6 +311,11 @@ def _centred():
     return CentredOutput(_mlp(), 2.0)
 
 
+def _normed():
+    block = nn.Sequential(nn.BatchNorm1d(4, affine=False), nn.ReLU())
+    return nn.Sequential(OrderedDict(first=nn.Linear(5, 4), block=block, last=nn.Linear(4, 3)))
+
+
 def _attention():
     return nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, activation=nn.GELU(), batch_first=True)
 
@@ -327,6 +333,7 @@ def _attention():
         (Reused, {"act": "act"}),
         (lambda: nn.Sequential(nn.Linear(5, 4), nn.PReLU(), nn.Linear(4, 3), nn.Softmax(1)), {"1": "1"}),
         (_attention, {"activation": "activation"}),
+        (_normed, {"block": "block.1"}),
         (lambda: nn.Linear(5, 3), {}),
     ],
 )

@@ -1,0 +1,52 @@
+"""A run's last task boundary on disk: enough to go on as if nothing had happened, to the bit."""
+
+import io
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clntk.runs.files import write_atomic
+
+
+def generator_state() -> dict[str, Any]:
+    """The states of all global generators that training may draw from, as plain values and tensors."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002  (Avalanche draws from it)
+    version, internal, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+        "python": [version, list(internal), gauss],
+    }
+
+
+def set_generator_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+
+
+def seed_generators(seed: int) -> None:
+    """Start all global generators from one seed."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+
+
+def save_boundary(path: Path, state: dict[str, Any]) -> None:
+    """Replace the boundary on disk in one step."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def load_boundary(path: Path) -> dict[str, Any]:
+    """Read a boundary; tensors and plain values only, nothing that could execute."""
+    return torch.load(path, weights_only=True, map_location="cpu")

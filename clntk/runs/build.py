@@ -1,0 +1,42 @@
+"""From a run spec to a stream and a network ready to train."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from clntk import registry
+from clntk.protocol.spec import RunSpec
+from clntk.regimes.base import Regime
+from clntk.seeding import Purpose, Seeds
+from clntk.streams.base import TaskStream
+
+
+@dataclass(frozen=True)
+class Built:
+    """A stream, and a network as its regime starts it."""
+
+    stream: TaskStream
+    regime: Regime
+
+
+def build(spec: RunSpec) -> Built:
+    """Build what a spec describes; the same spec always gives the same bits.
+
+    Raises:
+        DataError: if the options do not fit the data or the network.
+    """
+    seeds = Seeds(spec.seed)
+    stream = component("stream", spec.stream, seeds)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeds.integer(Purpose.INIT))
+        model = component("model", spec.model, stream.shape)
+        regime = component("regime", spec.regime_options, model, stream.shape)
+    regime.model.to(spec.device)
+    return Built(stream, regime)
+
+
+def component(kind: str, options: dict[str, Any], *injected: Any) -> Any:
+    """Call the component that ``options`` names with the rest of them."""
+    rest = {key: value for key, value in options.items() if key != "name"}
+    return registry.get(kind, options["name"])(*injected, **rest)

@@ -1,0 +1,190 @@
+"""One run: train phase after phase, capture and save at every boundary, publish at the end."""
+
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import Timeout
+
+from clntk.errors import ClntkError, DamagedRun, Diverged, NewerFormat, StoreError
+from clntk.protocol.spec import RunSpec
+from clntk.runs.boundary import generator_state, load_boundary, save_boundary, seed_generators, set_generator_state
+from clntk.runs.build import Built, build, component
+from clntk.runs.events import Event, Listener, What, ignore
+from clntk.runs.files import disk_errors, is_refusal
+from clntk.runs.publish import publish
+from clntk.runs.record import load_record, save_record, save_weights
+from clntk.runs.store import RunStore, read_published
+from clntk.seeding import Purpose, Seeds
+
+THREADS = 1  # small networks are fastest on one, and sums come out the same on any machine
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one run ended: ``done``, ``failed``, ``skipped`` (was done before) or ``busy`` (another process has it)."""
+
+    run_id: str
+    status: str
+    message: str = ""
+
+
+def execute(spec: RunSpec, store: RunStore, *, listener: Listener = ignore, wait: bool = False) -> Outcome:
+    """Carry out one run unless it is done or in another process's hands; failures are noted, not raised.
+
+    Args:
+        spec: what to run.
+        store: where to.
+        listener: told what happens.
+        wait: whether to wait for another process that has the run.
+
+    Raises:
+        StoreError: if the disk refuses; nothing else, but for an interrupt.
+    """
+    if store.is_published(spec.run_id):
+        return _skip(spec, store, listener)
+    try:
+        with disk_errors(store.root), store.lock(spec.run_id, wait=wait):
+            if store.is_published(spec.run_id):  # another process was quicker
+                return _skip(spec, store, listener)
+            return _attempt(spec, store, listener)
+    except Timeout:
+        return Outcome(spec.run_id, "busy")
+
+
+def _skip(spec: RunSpec, store: RunStore, listener: Listener) -> Outcome:
+    """A run that lies in the store already counts as done only if it can be used."""
+    store.discard_work(spec.run_id)  # what a process left that was killed, or quicker than this one
+    try:
+        read_published(store.published(spec.run_id))
+    except (DamagedRun, NewerFormat) as error:
+        listener(Event(What.FAILED, spec, {"reason": str(error)}))
+        return Outcome(spec.run_id, "failed", str(error))
+    listener(Event(What.SKIPPED, spec))
+    return Outcome(spec.run_id, "skipped")
+
+
+def _attempt(spec: RunSpec, store: RunStore, listener: Listener) -> Outcome:
+    try:
+        with _quiet_threads():
+            _Session(spec, store, listener).carry_out()
+    except Exception as error:
+        if isinstance(error, StoreError) or is_refusal(error, store.root):
+            raise
+        failure = {"reason": str(error), "kind": type(error).__name__, "repeatable": isinstance(error, ClntkError)}
+        if isinstance(error, Diverged):
+            failure |= {"step": error.step, "task": error.task}
+        if not isinstance(error, ClntkError):
+            failure |= {"reason": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        store.fail(spec.run_id, failure)
+        listener(Event(What.FAILED, spec, failure))
+        return Outcome(spec.run_id, "failed", failure["reason"])
+    listener(Event(What.DONE, spec))
+    return Outcome(spec.run_id, "done")
+
+
+class _Session:
+    """The state of one run in progress."""
+
+    def __init__(self, spec: RunSpec, store: RunStore, listener: Listener) -> None:
+        self.spec, self.store, self.listener = spec, store, listener
+        self.work: Path = store.work(spec.run_id)
+        self.rows: list[dict[str, Any]] = []
+        self.log: list[str] = []
+        self.seconds = 0.0
+        self._since = time.perf_counter()
+
+    def carry_out(self) -> None:
+        from clntk.strategies.avalanche.watch import LossWatch
+
+        self.store.clear_failure(self.spec.run_id)
+        built = build(self.spec)
+        self.watch = LossWatch(built.stream, self._on_epoch)
+        self.learner, self.capture = self._prepare(built)
+        self.watch.stream = self.learner.stream
+        boundary = self.work / "boundary.pt"
+        if boundary.exists():
+            self._resume(load_boundary(boundary))
+        else:
+            seed_generators(Seeds(self.spec.seed).integer(Purpose.ORDER))
+            self._tell(What.STARTED)
+        for phase in self.learner.stream.phases[self.learner.phases_done :]:
+            self.learner.train(phase)
+            self._save_boundary(boundary)
+            self._tell(What.BOUNDARY, phase=phase.name, done=self.learner.phases_done)
+        publish(self.spec, self.store, self.learner, self.capture, self.watch.losses, self.rows, self.log, self._elapsed())
+
+    def _prepare(self, built: Built) -> tuple[Any, Any]:
+        from clntk.capture.avalanche import CapturePlugin
+        from clntk.capture.capture import Capture
+        from clntk.strategies.learner import Setup
+
+        device = torch.device(self.spec.device)
+        capture = Capture(
+            built.regime.model,
+            {options["name"]: {k: v for k, v in options.items() if k != "name"} for options in self.spec.probes},
+            inputs={task.name: task.probe.x.to(device) for task in built.stream.tasks},
+        )
+        plugin = CapturePlugin(capture, [], self._on_record)
+        setup = Setup(built.regime.model, built.stream, built.regime.lr_scale, self.spec.device, [self.watch, plugin])
+        learner = component("strategy", self.spec.strategy, setup)
+        plugin.phases = [phase.name for phase in learner.stream.phases]
+        return learner, capture
+
+    def _on_record(self, record: Any) -> None:
+        """A checkpoint was captured: keep its facts, its weights and how well every task is done."""
+        from clntk.runs.performance import performance_rows
+
+        save_record(self.work / "records", record)
+        save_weights(self.work / "weights" / f"{record.checkpoint}.safetensors", self.learner.model)
+        rows = performance_rows(self.learner, record)
+        self.rows += rows
+        tested = [row["value"] for row in rows if row["metric"] == "test_accuracy"]
+        self.log.append(
+            f"{record.checkpoint}: step {record.step}, test accuracy "
+            + ", ".join(f"{value:.3f}" for value in tested)
+        )
+
+    def _on_epoch(self, phase: str, epoch: int, loss: float) -> None:
+        self._tell(What.EPOCH, phase=phase, epoch=epoch, epochs=self.learner.training.epochs, loss=loss)
+
+    def _save_boundary(self, path: Path) -> None:
+        state = {
+            "learner": self.learner.state_dict(),
+            "generators": generator_state(),
+            "records": [[r.checkpoint, r.step, r.task] for r in self.capture.records],
+            "rows": self.rows,
+            "log": self.log,
+            "seconds": self._elapsed(),
+        }
+        save_boundary(path, state)
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        self.learner.load_state_dict(state["learner"])
+        self.capture.records += [load_record(self.work / "records", *entry) for entry in state["records"]]
+        self.rows, self.log = list(state["rows"]), list(state["log"])
+        self.seconds = state["seconds"]
+        set_generator_state(state["generators"])
+        self._tell(What.RESUMED, done=self.learner.phases_done)
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.perf_counter() - self._since
+
+    def _tell(self, what: What, **info: Any) -> None:
+        phases = [phase.name for phase in self.learner.stream.phases]
+        self.listener(Event(what, self.spec, {"phases": phases, **info}))
+
+
+@contextmanager
+def _quiet_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,99 @@
+"""One published run, opened from disk: labelled facts, read when they are asked for."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from safetensors import safe_open
+
+from clntk.axes import CHECKPOINT, EVAL_TASK, STEP
+from clntk.errors import StoreError
+from clntk.runs.files import sha256
+from clntk.runs.store import damaged, read_published
+
+
+class Run:
+    """One published run.
+
+    Args:
+        path: its folder.
+
+    Raises:
+        DamagedRun, NewerFormat: as :func:`clntk.runs.store.read_published` says.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.spec, self.provenance = read_published(path)
+        self._facts: dict[str, Any] = {}
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    def fact(self, name: str) -> Any:
+        """A recorded fact, read once: ``metrics``, ``weights`` (Dataset), ``activations`` (layer → array), or the
+        array of any other probe.
+
+        Raises:
+            StoreError: if this run did not record it.
+        """
+        if name not in self._facts:
+            readers = {"metrics": self._metrics, "weights": self._weights}
+            self._facts[name] = readers[name]() if name in readers else self._from_tree(name)
+        return self._facts[name]
+
+    @cached_property
+    def tree(self) -> xr.DataTree:
+        """All of facts.nc, in memory."""
+        with xr.open_datatree(self._checked("facts.nc"), engine="h5netcdf") as tree:
+            return tree.load()
+
+    def _from_tree(self, name: str) -> Any:
+        if name not in self.tree.children:
+            recorded = sorted([*self.tree.children, "metrics", "weights"])
+            raise StoreError(
+                f"{self.path}: holds no {name!r}, only {', '.join(recorded)}; "
+                f"add {name} to the protocol's probes and run it again"
+            )
+        node = self.tree[name]
+        if node.children:
+            return {layer: child.dataset[layer] for layer, child in node.children.items()}
+        return node.dataset[name] if name in node.dataset else node.dataset
+
+    def _metrics(self) -> xr.Dataset:
+        table = pd.read_parquet(self._checked("metrics.parquet"))
+        schedule = self.tree["schedule"].dataset
+        wide = table.pivot(index=["checkpoint", "eval_task"], columns="metric", values="value").to_xarray()
+        wide = wide.reindex({CHECKPOINT: schedule[CHECKPOINT].values, EVAL_TASK: schedule[EVAL_TASK].values})
+        steps = table.drop_duplicates("checkpoint").set_index("checkpoint")["step"]
+        out = wide.assign(trained=schedule["trained"])
+        out = out.assign_coords({STEP: (CHECKPOINT, steps.loc[list(out[CHECKPOINT].values)].to_numpy())})
+        out.attrs.update(chance=self.tree.attrs["chance"])
+        return out
+
+    def _weights(self) -> xr.Dataset:
+        labels = [str(label) for label in self.tree["schedule"].dataset[CHECKPOINT].values]
+        files = [load_parameters(self._checked(f"weights/{label}.safetensors")) for label in labels]
+        arrays = {}
+        for name in files[0]:
+            stacked = [xr.DataArray(f[name], dims=[f"{name}.{i}" for i in range(f[name].ndim)]) for f in files]
+            arrays[name] = xr.concat(stacked, dim=pd.Index(labels, name=CHECKPOINT))
+        return xr.Dataset(arrays)
+
+    def _checked(self, name: str) -> Path:
+        """The path of a file whose content is what was published."""
+        path = self.path / name
+        expected = self.provenance["files"].get(name)
+        if expected is None or sha256(path) != expected["sha256"]:
+            raise damaged(self.path, f"{name} is not what was published (its checksum differs)")
+        return path
+
+
+def load_parameters(path: Path) -> dict[str, np.ndarray]:
+    """The parameters (not the buffers) of a weights file, by name."""
+    with safe_open(path, framework="numpy") as file:
+        return {name: file.get_tensor(name) for name in file.metadata()["parameters"].split("\n")}

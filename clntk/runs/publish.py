@@ -1,0 +1,104 @@
+"""The published layout of a finished run."""
+
+import datetime
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from clntk.axes import CHECKPOINT, EVAL_TASK, PROBE, STEP
+from clntk.capture.capture import Capture
+from clntk.protocol.spec import FORMAT, RunSpec
+from clntk.provenance import environment
+from clntk.runs.files import sha256, write_atomic, write_json, write_yaml
+from clntk.runs.record import write_facts
+from clntk.runs.store import RunStore
+from clntk.strategies.learner import Learner
+from clntk.streams.base import TaskStream
+
+
+def publish(
+    spec: RunSpec,
+    store: RunStore,
+    learner: Learner,
+    capture: Capture,
+    losses: list[float],
+    rows: list[dict[str, Any]],
+    log: list[str],
+    seconds: float,
+) -> Path:
+    """Write a run's folder beside its work and move it into place whole."""
+    work = store.work(spec.run_id)
+    folder = work / "publish"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    stream = learner.stream
+    code = environment()
+    attrs = {
+        "run": spec.run_id,
+        "spec": json.dumps(spec.as_dict()),
+        "clntk": code["clntk"],
+        "chance": stream.chance,
+        "accuracy": stream.accuracy,
+        "target": stream.target,
+    }
+    extra = {
+        "losses": xr.Dataset({"loss": (STEP, np.asarray(losses))}, coords={STEP: np.arange(1, len(losses) + 1)}),
+        "schedule": _schedule(stream),
+        "probes": _probes(stream),
+    }
+    write_facts(folder / "facts.nc", capture.records, extra, attrs)
+    table = pd.DataFrame(rows)
+    table.insert(0, "run", spec.run_id)
+    table.insert(1, "regime", spec.regime)
+    table.insert(2, "seed", spec.seed)
+    write_atomic(folder / "metrics.parquet", table.to_parquet(index=False))
+    # a process that was killed while writing leaves a hidden file behind
+    shutil.copytree(work / "weights", folder / "weights", ignore=shutil.ignore_patterns(".*"))
+    write_yaml(folder / "spec.yaml", spec.as_dict())
+    write_atomic(folder / "log.txt", ("\n".join(log) + "\n").encode())
+    write_json(
+        folder / "provenance.json",
+        {
+            "format": FORMAT,
+            "run": spec.run_id,
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 3),
+            "steps": learner.steps,
+            "device": spec.device,
+            **code,
+            "files": {
+                str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            },
+        },
+    )
+    return store.publish(spec.run_id, folder)
+
+
+def _schedule(stream: TaskStream) -> xr.Dataset:
+    """Which tasks were trained in the phase that ends at each checkpoint; none before the first."""
+    trained = np.zeros((1 + len(stream.phases), len(stream.tasks)), dtype=bool)
+    for row, phase in enumerate(stream.phases, start=1):
+        trained[row, list(phase.tasks)] = True
+    labels = ["init", *(phase.name for phase in stream.phases)]
+    return xr.Dataset(
+        {"trained": ((CHECKPOINT, EVAL_TASK), trained)}, coords={CHECKPOINT: labels, EVAL_TASK: stream.task_names}
+    )
+
+
+def _probes(stream: TaskStream) -> xr.Dataset:
+    """Inputs and targets of the probe sets: what every fact of the run was seen through."""
+    x = np.stack([task.probe.x.numpy() for task in stream.tasks])
+    y = np.stack([task.probe.y.numpy() for task in stream.tasks])
+    features = [f"feature_{i}" for i in range(x.ndim - 2)]
+    targets = [f"target_{i}" for i in range(y.ndim - 2)]
+    return xr.Dataset(
+        {"inputs": ((EVAL_TASK, PROBE, *features), x), "targets": ((EVAL_TASK, PROBE, *targets), y)},
+        coords={EVAL_TASK: stream.task_names},
+    )

@@ -1,0 +1,94 @@
+"""Run a protocol: expand it, do what is missing, hand back the runs."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from clntk import registry
+from clntk.errors import ClntkError
+from clntk.protocol import RunSpec, expand, load
+from clntk.runs.events import Event, Listener, What, ignore
+from clntk.runs.execute import Outcome, execute
+from clntk.runs.runset import RunSet, open_runs
+from clntk.runs.store import RunStore
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How the runs of a protocol ended."""
+
+    outcomes: tuple[Outcome, ...]
+
+    def count(self, status: str) -> int:
+        return Counter(outcome.status for outcome in self.outcomes)[status]
+
+    @property
+    def failed(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.status == "failed"]
+
+
+def run(
+    protocol: str | Path,
+    overrides: Iterable[str] = (),
+    *,
+    store: str | Path = "runs",
+    engine: str = "serial",
+    retry_failed: bool = False,
+    listener: Listener = ignore,
+) -> RunSet:
+    """Run a continual protocol and return its runs; what the store already holds is not computed again.
+
+    Args:
+        protocol: a name, or the path of a YAML file.
+        overrides: ``key=value`` strings with dotted keys.
+        store: the folder of runs.
+        engine: a registered engine.
+        retry_failed: whether runs that failed for a reason of their own (divergence, say) are tried again.
+        listener: told what happens.
+
+    Raises:
+        ProtocolError: with everything wrong with the protocol.
+        StoreError: if the store cannot be written.
+        ClntkError: if every run failed.
+    """
+    specs = expand(load(protocol, overrides))
+    tally = run_specs(specs, store=store, engine=engine, retry_failed=retry_failed, listener=listener)
+    runs = open_runs(store).only(spec.run_id for spec in specs)
+    if not runs.runs:
+        raise ClntkError(f"all {len(specs)} runs failed; the first says: {tally.failed[0].message}")
+    return runs
+
+
+def run_specs(
+    specs: list[RunSpec],
+    *,
+    store: str | Path,
+    engine: str = "serial",
+    retry_failed: bool = False,
+    listener: Listener = ignore,
+) -> Tally:
+    """Carry out run specs on an engine; runs in another process's hands are waited for at the end."""
+    make_engine = registry.get("engine", engine)
+    runs = RunStore(store)
+    runs.enrol(specs)
+    wanted, settled = [], []
+    for spec in specs:
+        failure = None if retry_failed else runs.failure(spec.run_id)
+        if failure is not None and failure["repeatable"] and not runs.is_published(spec.run_id):
+            settled.append(Outcome(spec.run_id, "failed", failure["reason"]))
+            listener(Event(What.FAILED, spec, {**failure, "before": True}))
+        else:
+            wanted.append(spec)
+    backend = make_engine()
+    try:
+        outcomes = list(backend.map(partial(execute, store=runs, listener=listener), wanted))
+    finally:
+        backend.close()
+    by_id = {spec.run_id: spec for spec in specs}
+    for i, outcome in enumerate(outcomes):
+        if outcome.status == "busy":
+            listener(Event(What.WAITING, by_id[outcome.run_id]))
+            outcomes[i] = execute(by_id[outcome.run_id], runs, listener=listener, wait=True)
+    return Tally((*settled, *outcomes))

@@ -1,0 +1,212 @@
+"""Runs looked at together: measures over them, as tidy tables."""
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from clntk import registry
+from clntk.axes import REGIME, RUN, SEED
+from clntk.errors import StoreError, did_you_mean
+from clntk.protocol.spec import RunSpec
+from clntk.runs.opened import Run
+from clntk.runs.store import RunStore, Standing, State
+
+CONDITION = "condition"  # the regime, and the sweep point where there is a sweep: what figures tell apart
+
+
+class RunSet:
+    """Runs to be looked at together.
+
+    Args:
+        runs: published runs.
+        others: standings of runs that are not done, for reports.
+        root: the store they come from.
+    """
+
+    def __init__(self, runs: Iterable[Run], *, others: Iterable[Standing] = (), root: Path | None = None) -> None:
+        self.runs = list(runs)
+        self.others = list(others)
+        self.root = root
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self.runs)
+
+    def __repr__(self) -> str:
+        return f"RunSet of {len(self)} runs: {', '.join(self.protocols)}; regimes {', '.join(self.regimes)}; seeds {self.seeds}"
+
+    @property
+    def protocols(self) -> list[str]:
+        return list(dict.fromkeys(run.spec.protocol for run in self))
+
+    @property
+    def regimes(self) -> list[str]:
+        """Regime labels, in the protocol's order."""
+        declared = [label for run in self for label in run.spec.regimes]
+        present = {run.spec.regime for run in self}
+        return [label for label in dict.fromkeys([*declared, *sorted(present)]) if label in present]
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({run.spec.seed for run in self})
+
+    @property
+    def failures(self) -> list[Standing]:
+        return [standing for standing in self.others if standing.state is State.FAILED]
+
+    @cached_property
+    def axes(self) -> list[str]:
+        """Dotted keys that differ between runs of one regime and seed-set: the sweep, however it came about.
+
+        Tables carry them as columns, so that runs with different settings are never pooled.
+        """
+        varying: dict[str, set[str]] = {}
+        for run in self:
+            for key, value in run.spec.flat().items():
+                varying.setdefault(key, set()).add(repr(value))
+        return [key for key, values in varying.items() if len(values) > 1]
+
+    def condition(self, run: Run) -> str:
+        """The run's regime, with its values on the sweep axes."""
+        flat = run.spec.flat()
+        return ", ".join([run.spec.regime, *(f"{axis}={flat[axis]}" for axis in self.axes if axis in flat)])
+
+    @property
+    def conditions(self) -> list[str]:
+        """All conditions, regimes in the protocol's order."""
+        order = {label: i for i, label in enumerate(self.regimes)}
+        ranked = sorted(self, key=lambda run: order[run.spec.regime])
+        return list(dict.fromkeys(self.condition(run) for run in ranked))
+
+    def one_protocol(self) -> "RunSet":
+        """Itself, if all runs are of one protocol.
+
+        Raises:
+            StoreError: if there are none, or of several protocols.
+        """
+        if not self.runs:
+            waiting = f"; {len(self.others)} are not done (see clntk status)" if self.others else ""
+            raise StoreError(f"{self.root or 'runs'}: expected finished runs, found none{waiting}")
+        if len(self.protocols) > 1:
+            raise StoreError(
+                f"{self.root or 'runs'}: holds runs of several protocols; choose one of {', '.join(self.protocols)} "
+                "with --protocol (open_runs(..., protocol=...))"
+            )
+        return self
+
+    def of_protocol(self, name: str) -> "RunSet":
+        """The runs of one protocol.
+
+        Raises:
+            StoreError: if there are none.
+        """
+        known = sorted({*self.protocols, *(s.spec.protocol for s in self.others if s.spec)})
+        if name not in known:
+            raise StoreError(f"{self.root}: holds no runs of {name!r}; {did_you_mean(name, known)} known: {', '.join(known)}")
+        return RunSet(
+            (run for run in self if run.spec.protocol == name),
+            others=[s for s in self.others if s.spec is not None and s.spec.protocol == name],
+            root=self.root,
+        )
+
+    def only(self, run_ids: Iterable[str]) -> "RunSet":
+        """The runs of these ids."""
+        wanted = set(run_ids)
+        return RunSet(
+            (run for run in self if run.run_id in wanted),
+            others=[s for s in self.others if s.run_id in wanted],
+            root=self.root,
+        )
+
+    def measure(self, name: str, **options: Any) -> pd.DataFrame:
+        """A measure of every run as one tidy table: run, regime, seed, sweep columns, dimensions, values."""
+        tables = []
+        for run in self:
+            result = self._result(run, name, options)
+            dataset = result.to_dataset(name=result.name or name) if isinstance(result, xr.DataArray) else result
+            table = dataset.to_dataframe().reset_index()
+            tables.append(self._labelled(run, table))
+        return pd.concat(tables, ignore_index=True)
+
+    def scalars(self, measures: Iterable[str | dict[str, Any]] | None = None) -> pd.DataFrame:
+        """One number for each run and measure: columns run, regime, seed, sweep columns, measure, value.
+
+        Args:
+            measures: names, or mappings with ``name`` and options; by default those the protocol lists.
+        """
+        from clntk.measures.summary import scalars
+
+        chosen = self.default_measures() if measures is None else [m if isinstance(m, dict) else {"name": m} for m in measures]
+        tables = []
+        for run in self:
+            values: dict[str, float] = {}
+            for measure in chosen:
+                options = {key: value for key, value in measure.items() if key != "name"}
+                entry = registry.get("measure", measure["name"])
+                values |= scalars(measure["name"], self._result(run, measure["name"], options), entry.traits.get("scalar"))
+            tables.append(self._labelled(run, pd.DataFrame({"measure": list(values), "value": list(values.values())})))
+        return pd.concat(tables, ignore_index=True)
+
+    def default_measures(self) -> list[dict[str, Any]]:
+        """The measures that the runs' protocol lists, or else every measure whose facts all runs recorded."""
+        listed = {repr(m): m for run in self for m in run.spec.measures}
+        if listed:
+            return list(listed.values())
+        recorded = set.intersection(*({"metrics", *(p["name"] for p in run.spec.probes)} for run in self))
+        return [
+            {"name": name} for name in registry.names("measure") if set(registry.get("measure", name).needs) <= recorded
+        ]
+
+    @staticmethod
+    def _result(run: Run, name: str, options: dict[str, Any]) -> xr.DataArray | xr.Dataset:
+        entry = registry.get("measure", name)
+        return entry(*(run.fact(need) for need in entry.needs), **options)
+
+    def _labelled(self, run: Run, table: pd.DataFrame) -> pd.DataFrame:
+        flat = run.spec.flat()
+        columns = {RUN: run.run_id, REGIME: run.spec.regime, SEED: run.spec.seed}
+        columns |= {axis: _plain(flat.get(axis)) for axis in self.axes}
+        columns[CONDITION] = self.condition(run)
+        for position, (key, value) in enumerate(columns.items()):
+            table.insert(position, key, [value] * len(table))
+        return table
+
+
+def open_runs(path: str | Path = "runs", *, protocol: str | None = None) -> RunSet:
+    """Open a store, or one published run, from disk.
+
+    Args:
+        path: a folder of runs, or the folder of one run.
+        protocol: keep the runs of this protocol only.
+
+    Raises:
+        StoreError: if there is no such folder, or it holds no run of that protocol.
+        DamagedRun, NewerFormat: if ``path`` is a single run that cannot be read. In a store such runs are set
+            aside in ``others``, each with its reason.
+    """
+    folder = Path(path).resolve()
+    if (folder / "provenance.json").is_file() or (folder / "spec.yaml").is_file():
+        return RunSet([Run(folder)], root=folder.parent)
+    standings = RunStore(folder).standings()
+    runs = RunSet(
+        [Run(folder / s.run_id) for s in standings if s.state is State.DONE],
+        others=[s for s in standings if s.state is not State.DONE],
+        root=folder,
+    )
+    return runs if protocol is None else runs.of_protocol(protocol)
+
+
+def unfinished(runs: RunSet) -> list[RunSpec]:
+    """The specs of the runs that are not done but could be."""
+    waiting = {State.PENDING, State.INTERRUPTED, State.FAILED, State.RUNNING}
+    return [s.spec for s in runs.others if s.state in waiting and s.spec is not None]
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int | float | str | bool | type(None)) else str(value)
