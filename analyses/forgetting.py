@@ -1,6 +1,6 @@
 """How much was forgotten, and which tasks paid?"""
 
-from clntk.axes import LABELS, CHECKPOINT
+from clntk.axes import CHECKPOINT, LABELS
 from clntk.figures.answer import Answer
 from clntk.figures.matrices import matrix_row
 from clntk.figures.style import house_style
@@ -16,7 +16,11 @@ def forgetting(runs: RunSet) -> Answer:
     order = {axis: list(dict.fromkeys(table[axis])) for axis in ("checkpoint", "eval_task")}
     mean = table.groupby(["condition", "checkpoint", "eval_task"], sort=False)["accuracy_matrix"].mean()
     matrices = {
-        condition: mean[condition].unstack("eval_task").reindex(**{"columns": order["eval_task"]}).reindex(order["checkpoint"]).dropna(how="all")
+        condition: mean[condition]
+        .unstack("eval_task")
+        .reindex(**{"columns": order["eval_task"]})
+        .reindex(order["checkpoint"])
+        .dropna(how="all")
         for condition in runs.conditions
     }
     chance = float(next(iter(runs)).tree.attrs["chance"])
@@ -28,9 +32,9 @@ def forgetting(runs: RunSet) -> Answer:
         table=table,
         text=estimates(runs, ("average_accuracy", "learning_accuracy", "forgetting", "backward_transfer")),
         caption=(
-            "Rows: the phase just trained; columns: the task tested; numbers: test accuracy, mean over seeds. The diagonal "
-            "is learning; a column that darkens downwards is forgetting; above the diagonal are tasks not yet trained, "
-            f"near chance ({chance:.2f}). The floor of forgetting need not be chance: applying the last task's rule to an "
-            "old task can do better."
+            "Rows: the phase just trained; columns: the task tested; numbers: test accuracy, mean over seeds. The "
+            "diagonal is learning; a column that darkens downwards is forgetting; above the diagonal are tasks not yet "
+            f"trained, near chance ({chance:.2f}). The floor of forgetting need not be chance: applying the last "
+            "task's rule to an old task can do better."
         ),
     )

@@ -31,9 +31,10 @@ def task_tuning(runs: RunSet) -> Answer:
         text=estimates(runs, ("unit_tuning",)),
         caption=(
             "Left: each dot is a hidden unit (all seeds) after the last phase; index (a_max − mean of the others)/"
-            "(a_max + mean of the others) of its mean rectified activations by task, 0 = equal on all tasks, 1 = one task "
-            "alone; lines are quartiles; grey is the untrained network of the first condition, the control. Right: units ever active on the probes of exactly one task, of several, or of none. "
-            "Few probes bias the index upwards: read it against the untrained network, not against 0. Tuning alone does "
-            "not show protection."
+            "(a_max + mean of the others) of its mean rectified activations by task, 0 = equal on all tasks, 1 = one "
+            "task alone; lines are quartiles; grey is the untrained network of the first condition, the control. "
+            "Right: units ever active on the probes of exactly one task, of several, or of none. Few probes bias the "
+            "index upwards: read it against the untrained network, not against 0. Tuning alone does not show "
+            "protection."
         ),
     )

@@ -1,6 +1,7 @@
 """What the commands do: public functions, and their results on the terminal."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from clntk import registry
-from clntk.errors import StoreError
+from clntk.errors import StoreError, UnknownName, did_you_mean
 
 _STATE_STYLE = {"done": "green", "failed": "red", "damaged": "red", "running": "cyan", "interrupted": "yellow"}
 
@@ -19,23 +20,37 @@ def run_protocol(protocol: str, overrides: list[str], store: Path, engine: str, 
     from clntk.protocol import expand, load
 
     specs = expand(load(protocol, overrides))
-    again = " ".join(["clntk run", protocol, *overrides, f"--store {store}"])
-    _carry_out(specs, store, engine, retry_failed, again)
+    _carry_out(specs, store, engine, retry_failed, ["run", protocol, *overrides, "--store", str(store)])
 
 
 def resume_runs(runs: Path, engine: str, retry_failed: bool, protocol: str | None) -> None:
     from clntk.runs.runset import open_runs, unfinished
 
-    specs = unfinished(open_runs(runs, protocol=protocol))
+    opened = _open(open_runs, runs, protocol, [])
+    specs = unfinished(opened)
     if not specs:
-        typer.echo(f"nothing to resume: every run in {runs} is done")
+        others = f"; {len(opened.others)} others cannot be used (see clntk status)" if opened.others else ""
+        typer.echo(f"nothing to resume: {len(opened)} runs in {runs} are done{others}")
         return
-    for path in {path for spec in specs for path in spec.use}:
+    _load_used(specs)
+    _carry_out(specs, runs, engine, retry_failed, ["resume", str(runs)])
+
+
+def _load_used(specs: list) -> None:
+    """Load the users' components that the specs name, if they are still those that the runs were started with."""
+    from clntk.protocol.spec import content_hash
+
+    for path in sorted({path for spec in specs for path in spec.use}):
         registry.use(path)
-    _carry_out(specs, runs, engine, retry_failed, f"clntk resume {runs}")
+        for spec in specs:
+            if spec.code.get(Path(path).name, content_hash(path)) != content_hash(path):
+                raise StoreError(
+                    f"{path}: expected the file that {spec.run_id} was started with, found it changed since; "
+                    f"put it back, or run the protocol {spec.protocol} again: changed code makes a new run"
+                )
 
 
-def _carry_out(specs: list, store: Path, engine: str, retry_failed: bool, again: str) -> None:
+def _carry_out(specs: list, store: Path, engine: str, retry_failed: bool, command: list[str]) -> None:
     from clntk.progress import progress
     from clntk.runs.run import run_specs
 
@@ -44,6 +59,7 @@ def _carry_out(specs: list, store: Path, engine: str, retry_failed: bool, again:
         with progress(len(specs), console) as listener:
             tally = run_specs(specs, store=store, engine=engine, retry_failed=retry_failed, listener=listener)
     except KeyboardInterrupt:
+        again = shlex.join(["clntk", *command, *(["--engine", engine] if engine != "serial" else [])])
         typer.echo(f"\ninterrupted: everything up to the last task boundary is saved; go on with\n  {again}", err=True)
         raise
     if tally.count("skipped") == len(specs):
@@ -105,7 +121,7 @@ def analyze_runs(name: str, runs: Path, protocol: str | None, out: Path | None, 
     opened = _open(open_runs, runs, protocol, use)
     answer = analyze(name, opened)
     folder = out or _beside(runs)
-    with disk_errors(folder):
+    with disk_errors(folder, what="the results", option="--out"):
         paths = answer.save(folder, name)
     typer.echo(f"{answer.title}\n\n{answer.text}\n")
     for path in paths:
@@ -133,7 +149,7 @@ def compare_runs(
     _wide_console().print(table)
     typer.echo(small_sample_note(comparison))
     path = (out or _beside(runs)) / "comparison.csv"
-    with disk_errors(path.parent):
+    with disk_errors(path.parent, what="the results", option="--out"):
         path.parent.mkdir(parents=True, exist_ok=True)
         comparison.to_csv(path, index=False)
     typer.echo(str(path))
@@ -151,7 +167,10 @@ def list_registered(kind: str | None, use: Sequence[Path]) -> None:
     for path in use:
         registry.use(path)
     console = _wide_console()
-    kinds = [kind] if kind else ["protocol", *registry.KINDS]
+    kinds = ["protocol", *registry.KINDS]
+    if kind is not None and kind not in kinds:
+        raise UnknownName(f"no kind is called {kind!r}; {did_you_mean(kind, kinds)} known: {', '.join(kinds)}")
+    kinds = [kind] if kind else kinds
     for each in kinds:
         table = Table("name", "options", "what it is", box=None, header_style="dim", pad_edge=False)
         rows = _protocol_rows() if each == "protocol" else _component_rows(each)
@@ -188,7 +207,14 @@ def _protocol_rows() -> list[tuple[str, str, str]]:
 
     from clntk.protocol import available
 
-    return [(name, "", str((yaml.safe_load(path.read_text()) or {}).get("summary", ""))) for name, path in available().items()]
+    rows = []
+    for name, path in available().items():
+        try:
+            summary = str((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("summary", ""))
+        except (yaml.YAMLError, AttributeError, OSError, UnicodeDecodeError):
+            summary = f"cannot be read (clntk validate {name} says why)"
+        rows.append((name, "", summary))
+    return rows
 
 
 def _component_rows(kind: str) -> list[tuple[str, str, str]]:

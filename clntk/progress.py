@@ -16,7 +16,7 @@ def progress(total: int, console: Console) -> Iterator[Listener]:
     if not console.is_terminal:
         yield _Lines(total, console)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=False) as bars:
         yield _Bars(total, bars)
 

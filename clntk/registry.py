@@ -167,9 +167,14 @@ def register(kind: str, name: str | None = None, **traits: Any) -> Callable[[Cal
     def decorate(function: Callable) -> Callable:
         entry = Entry(kind, name or function.__name__, function, traits)
         if not entry.summary:
-            raise ClntkError(f"{kind} {entry.name!r} in {entry.source}: needs a docstring; its first line is shown to users")
+            raise ClntkError(
+                f"{kind} {entry.name!r} in {entry.source}: needs a docstring; its first line is shown to users"
+            )
         for parameter in entry.parameters:
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.annotation is inspect.Parameter.empty:
+            if (
+                parameter.kind is inspect.Parameter.KEYWORD_ONLY
+                and parameter.annotation is inspect.Parameter.empty
+            ):
                 raise ClntkError(
                     f"{kind} {entry.name!r} in {entry.source}: option {parameter.name!r} needs an annotation; "
                     "the signature is its configuration schema"
@@ -205,7 +210,9 @@ def get(kind: str, name: str) -> Entry:
         return _entries[kind, name]
     except KeyError:
         hint = did_you_mean(name, known)
-        raise UnknownName(f"no {kind} is called {name!r}; {hint + ' ' if hint else ''}known: {', '.join(known)}") from None
+        raise UnknownName(
+            f"no {kind} is called {name!r}; {hint + ' ' if hint else ''}known: {', '.join(known)}"
+        ) from None
 
 
 def use(path: str | Path) -> Path:
@@ -242,7 +249,9 @@ def load_file(path: Path, module_name: str) -> ModuleType:
 
 def _check_kind(kind: str) -> None:
     if kind not in KINDS:
-        raise UnknownName(f"no kind is called {kind!r}; {did_you_mean(kind, KINDS)} known: {', '.join(KINDS)}")
+        raise UnknownName(
+            f"no kind is called {kind!r}; {did_you_mean(kind, KINDS)} known: {', '.join(KINDS)}"
+        )
 
 
 def _discover(kind: str) -> None:

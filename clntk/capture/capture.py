@@ -85,7 +85,9 @@ class Capture:
             task: the task just trained.
         """
         if self._closed:
-            raise DataError(f"capture: expected checkpoint {checkpoint!r} inside the with block, found it closed")
+            raise DataError(
+                f"capture: expected checkpoint {checkpoint!r} inside the with block, found it closed"
+            )
         if any(record.checkpoint == checkpoint for record in self.records):
             raise DataError(f"capture: checkpoint {checkpoint!r} was recorded before; choose another label")
         facts: dict[str, xr.DataArray] = {}
@@ -93,7 +95,11 @@ class Capture:
             look = Look(self.model, self.inputs, self.layers)
             for name, (entry, options) in self.probes.items():
                 fact = entry(look, **options)
-                named = {name: fact} if isinstance(fact, xr.DataArray) else {f"{name}/{k}": v for k, v in fact.items()}
+                named = (
+                    {name: fact}
+                    if isinstance(fact, xr.DataArray)
+                    else {f"{name}/{k}": v for k, v in fact.items()}
+                )
                 facts |= named
         record = Record(checkpoint, step, task, facts)
         self.records.append(record)
@@ -115,7 +121,9 @@ def facts_tree(records: Iterable[Record]) -> xr.DataTree:
     }
     groups: dict[str, xr.Dataset] = {}
     for name in records[0].facts if records else ():
-        joined = xr.concat([record.facts[name] for record in records], dim=CHECKPOINT, coords="minimal", join="exact")
+        joined = xr.concat(
+            [record.facts[name] for record in records], dim=CHECKPOINT, coords="minimal", join="exact"
+        )
         variable = name.rpartition("/")[2]
         groups[f"/{name}"] = joined.assign_coords(coords).to_dataset(name=variable)
     return xr.DataTree.from_dict(groups)
@@ -123,7 +131,11 @@ def facts_tree(records: Iterable[Record]) -> xr.DataTree:
 
 def _check_inputs(inputs: Mapping[str, Tensor]) -> None:
     if not inputs:
-        raise DataError(f"capture: expected probe inputs of at least one task, found none; pass inputs={{{INIT!r}: x}}")
+        raise DataError(
+            f"capture: expected probe inputs of at least one task, found none; pass inputs={{{INIT!r}: x}}"
+        )
     sizes = {task: tuple(x.shape) for task, x in inputs.items()}
     if len(set(sizes.values())) != 1 or 0 in next(iter(sizes.values()))[:1]:
-        raise DataError(f"capture: expected probe sets of one shape, with at least one probe each, found {sizes}")
+        raise DataError(
+            f"capture: expected probe sets of one shape, with at least one probe each, found {sizes}"
+        )

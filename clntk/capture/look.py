@@ -59,7 +59,9 @@ class Look:
         seen: dict[str, list[Tensor]] = {label: [] for label in self.layers}
         handles = [
             self.model.get_submodule(path).register_forward_hook(
-                lambda _module, _inputs, output, label=label: seen[label].append(output.detach().flatten(1).clone())
+                lambda _module, _inputs, output, label=label: seen[label].append(
+                    output.detach().flatten(1).clone()
+                )
             )
             for label, path in self.layers.items()
         ]
@@ -111,7 +113,8 @@ def hidden_layers(model: nn.Module) -> dict[str, str]:
     leaves = [
         (name, m)
         for name, m in model.named_modules()
-        if not any(True for _ in m.children()) and not any(name == f or name.startswith(f"{f}.") for f in frozen)
+        if not any(True for _ in m.children())
+        and not any(name == f or name.startswith(f"{f}.") for f in frozen)
     ]
     paths = [name for name, m in leaves if isinstance(m, _NONLINEAR)]
     if not paths:
@@ -129,4 +132,6 @@ def check_layers(model: nn.Module, layers: Mapping[str, str]) -> None:
     known = [name for name, _ in model.named_modules() if name]
     for path in layers.values():
         if path not in known:
-            raise DataError(f"capture: expected the path of a module, found {path!r}; the model has {', '.join(known)}")
+            raise DataError(
+                f"capture: expected the path of a module, found {path!r}; the model has {', '.join(known)}"
+            )

@@ -10,7 +10,9 @@ from clntk.axes import EVAL_TASK, LABELS
 from clntk.figures.style import PAGE
 
 
-def matrix_row(matrices: Mapping[str, pd.DataFrame], *, label: str, row_label: str, vmin: float = 0.0, vmax: float = 1.0) -> plt.Figure:
+def matrix_row(
+    matrices: Mapping[str, pd.DataFrame], *, label: str, row_label: str, vmin: float = 0.0, vmax: float = 1.0
+) -> plt.Figure:
     """One annotated matrix for each condition, on one colour scale.
 
     Args:
@@ -23,12 +25,23 @@ def matrix_row(matrices: Mapping[str, pd.DataFrame], *, label: str, row_label: s
     rows = -(-len(matrices) // per_row)
     tallest = max(len(matrix) for matrix in matrices.values())
     height = max(1.2, 0.34 * tallest + 0.95)
-    figure, axes = plt.subplots(rows, per_row, figsize=(PAGE * max(per_row, 2) / 3 + 0.6, height * rows), squeeze=False)
+    figure, axes = plt.subplots(
+        rows, per_row, figsize=(PAGE * max(per_row, 2) / 3 + 0.6, height * rows), squeeze=False
+    )
     flat = list(axes.flat)
     for axis, (condition, matrix) in zip(flat, matrices.items(), strict=False):
         sns.heatmap(
-            matrix, ax=axis, vmin=vmin, vmax=vmax, cmap="cividis", annot=True, fmt=".2f", cbar=False,
-            annot_kws={"size": 7}, linewidths=0.5, linecolor="white",
+            matrix,
+            ax=axis,
+            vmin=vmin,
+            vmax=vmax,
+            cmap="cividis",
+            annot=True,
+            fmt=".2f",
+            cbar=False,
+            annot_kws={"size": 7},
+            linewidths=0.5,
+            linecolor="white",
         )
         axis.set_title(condition)
         axis.set_xlabel(LABELS[EVAL_TASK])

@@ -47,11 +47,15 @@ def palette(conditions: Sequence[str]) -> dict[str, tuple[float, float, float]]:
     return dict(zip(conditions, colours, strict=False))
 
 
-def panels(n: int, *, columns: int = 3, width: float = PAGE, height: float = 2.4) -> tuple[plt.Figure, list[plt.Axes]]:
+def panels(
+    n: int, *, columns: int = 3, width: float = PAGE, height: float = 2.4
+) -> tuple[plt.Figure, list[plt.Axes]]:
     """``n`` panels in rows of at most ``columns``."""
     columns = max(1, min(columns, n))
     rows = -(-n // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(width * columns / 3 if n < 3 else width, height * rows), squeeze=False)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width * columns / 3 if n < 3 else width, height * rows), squeeze=False
+    )
     flat = list(axes.flat)
     for axis in flat[n:]:
         axis.set_axis_off()

@@ -42,9 +42,24 @@ def trajectory(
         seeds = seeds.reindex([c for c in order if c in seeds.index])
         x = [order.index(c) for c in seeds.index]
         marker = "o" if seeds.notna().any(axis=1).sum() < 2 else None
-        axis.plot(x, seeds.to_numpy(), color=colours[condition], linewidth=0.7, alpha=0.45, marker=marker, markersize=2.5)
-        axis.plot(x, seeds.mean(axis=1), color=colours[condition], marker="o", markersize=3.5, label=condition)
-    axis.set_xticks(np.arange(len(order)), order, rotation=45 if len(order) > 4 else 0, ha="right" if len(order) > 4 else "center")
+        axis.plot(
+            x,
+            seeds.to_numpy(),
+            color=colours[condition],
+            linewidth=0.7,
+            alpha=0.45,
+            marker=marker,
+            markersize=2.5,
+        )
+        axis.plot(
+            x, seeds.mean(axis=1), color=colours[condition], marker="o", markersize=3.5, label=condition
+        )
+    axis.set_xticks(
+        np.arange(len(order)),
+        order,
+        rotation=45 if len(order) > 4 else 0,
+        ha="right" if len(order) > 4 else "center",
+    )
     axis.set_xlabel(LABELS[CHECKPOINT])
     axis.set_ylabel(label)
     if log:

@@ -26,14 +26,25 @@ def selectivity_strip(axis: plt.Axes, units: pd.DataFrame, *, conditions: Sequen
     live = units.dropna(subset=["selectivity"])
     order = [*([INITIAL] if (live["condition"] == INITIAL).any() else []), *conditions]
     colours = {INITIAL: "#999999", **palette(conditions)}
-    shared = {"data": live, "x": LAYER, "y": "selectivity", "hue": "condition", "hue_order": order, "ax": axis}
+    shared = {
+        "data": live,
+        "x": LAYER,
+        "y": "selectivity",
+        "hue": "condition",
+        "hue_order": order,
+        "ax": axis,
+    }
     colours = {condition: colours[condition] for condition in order}
-    sns.violinplot(**shared, palette=colours, inner="quart", cut=0, density_norm="width", linewidth=0.8, alpha=0.45)
+    sns.violinplot(
+        **shared, palette=colours, inner="quart", cut=0, density_norm="width", linewidth=0.8, alpha=0.45
+    )
     sns.stripplot(**shared, palette=colours, dodge=True, size=1.3, alpha=0.35, jitter=0.2, legend=False)
     axis.set_ylim(-0.02, 1.02)
     axis.set_xlabel("Hidden layer")
     axis.set_ylabel("Task-selectivity index")
-    sns.move_legend(axis, "lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(order), title=None, handlelength=1)
+    sns.move_legend(
+        axis, "lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(order), title=None, handlelength=1
+    )
 
 
 def class_bars(axis: plt.Axes, fractions: pd.DataFrame, *, conditions: Sequence[str]) -> None:

@@ -47,7 +47,9 @@ def empirical_ntk(
     with torch.no_grad():
         outputs = model(x1[:1])
     if outputs.ndim != 2:
-        raise DataError(f"empirical_ntk: expected outputs of shape (examples, outputs), found {tuple(outputs.shape)}")
+        raise DataError(
+            f"empirical_ntk: expected outputs of shape (examples, outputs), found {tuple(outputs.shape)}"
+        )
     n_outputs = outputs.shape[1]
     first = [_jacobian(model, x1, c, chunk_size) for c in range(n_outputs)] if mode == "full" else None
     if mode == "trace":

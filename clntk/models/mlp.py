@@ -53,14 +53,18 @@ def mlp(
     """
     scales = [init_scale] * (depth + 1) if isinstance(init_scale, int | float) else list(init_scale)
     if len(scales) != depth + 1:
-        raise DataError(f"model.init_scale: expected one factor or {depth + 1} (read-out last), found {len(scales)}")
+        raise DataError(
+            f"model.init_scale: expected one factor or {depth + 1} (read-out last), found {len(scales)}"
+        )
     act, gain = ACTIVATIONS[activation]
     fan_in = math.prod(shape.inputs)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if len(shape.inputs) > 1:
         layers["flatten"] = nn.Flatten()
     for index in range(depth):
-        linear = _linear(fan_in, width, bias=bias, bias_init=bias_init, sd=scales[index] * gain / math.sqrt(fan_in))
+        linear = _linear(
+            fan_in, width, bias=bias, bias_init=bias_init, sd=scales[index] * gain / math.sqrt(fan_in)
+        )
         layers[f"hidden{index + 1}"] = nn.Sequential(OrderedDict(linear=linear, activation=act()))
         fan_in = width
     layers["readout"] = _linear(

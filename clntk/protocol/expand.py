@@ -1,6 +1,7 @@
 """A protocol expanded into run specs: sweep × regimes × seeds."""
 
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from clntk import registry
@@ -62,7 +63,7 @@ def _spec(protocol: Protocol, label: str, seed: int, cell: dict[str, Any]) -> Ru
         probes=probes,
         sweep=cell,
         device=protocol.device,
-        code={path.rsplit("/", 1)[-1]: content_hash(path) for path in protocol.use if path in sources},
+        code={content_hash(path): Path(path).name for path in protocol.use if path in sources},
         summary=protocol.summary,
         reference=protocol.reference,
         measures=[_resolved("measure", measure) for measure in protocol.measures],

@@ -49,7 +49,9 @@ def find(protocol: str | Path) -> Path:
     if given.suffix in {".yaml", ".yml"}:
         if given.is_file():
             return given.resolve()
-        raise UnknownName(f"expected a protocol file, found nothing at {given}; `clntk list protocol` names the shipped ones")
+        raise UnknownName(
+            f"expected a protocol file, found nothing at {given}; `clntk list protocol` names the shipped ones"
+        )
     known = available()
     if str(protocol) in known:
         return known[str(protocol)]
@@ -86,7 +88,9 @@ def _merged(path: Path, overrides: list[str]) -> dict[str, Any]:
             raise ProtocolError(str(path), [Problem("(file)", "a mapping of keys", type(config).__name__)])
         for override in overrides:
             if "=" not in override:
-                raise ProtocolError(str(path), [Problem(override, "key=value", repr(override), "for example seeds=5")])
+                raise ProtocolError(
+                    str(path), [Problem(override, "key=value", repr(override), "for example seeds=5")]
+                )
         # bare names are written out first, so that model.width=64 can reach into model: mlp
         config = OmegaConf.create(normalised(OmegaConf.to_container(config)))
         config = OmegaConf.merge(config, OmegaConf.from_dotlist(overrides))
@@ -104,7 +108,9 @@ def _load_used(path: Path, use: Any) -> Any:
         try:
             used.append(str(registry.use(path.parent / item)))
         except ClntkError as error:
-            raise ProtocolError(str(path), [Problem(f"use.{i}", "a file of components that loads", str(error))]) from error
+            raise ProtocolError(
+                str(path), [Problem(f"use.{i}", "a file of components that loads", str(error))]
+            ) from error
     return used
 
 

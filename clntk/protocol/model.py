@@ -37,7 +37,9 @@ class Protocol(BaseModel):
     stream: Component
     model: Component
     strategy: Component
-    regimes: dict[Label, Component] = Field(min_length=1, description="named conditions, the first is the baseline")
+    regimes: dict[Label, Component] = Field(
+        min_length=1, description="named conditions, the first is the baseline"
+    )
     probes: Literal["auto"] | list[Component] = "auto"
     measures: list[Component] = Field(default_factory=list)
     seeds: Annotated[int, Field(ge=1)] | list[Seed] = 1
@@ -52,7 +54,9 @@ class Protocol(BaseModel):
     def _nothing_twice(cls, given: Any) -> Any:
         """A repeated seed or swept value would be one run counted twice."""
         for key, values in given.items() if isinstance(given, dict) else [("seeds", given)]:
-            repeated = [v for i, v in enumerate(values) if v in values[:i]] if isinstance(values, list) else []
+            repeated = (
+                [v for i, v in enumerate(values) if v in values[:i]] if isinstance(values, list) else []
+            )
             if repeated:
                 raise ValueError(f"every value once ({repeated[0]!r} is repeated in {key})")
         return given
@@ -96,7 +100,9 @@ def problems_of(raw: Mapping[str, Any]) -> list[Problem]:
     return found
 
 
-def from_pydantic(error: ValidationError, path: str, keys: list[str], given: Mapping[str, Any]) -> list[Problem]:
+def from_pydantic(
+    error: ValidationError, path: str, keys: list[str], given: Mapping[str, Any]
+) -> list[Problem]:
     """Pydantic's errors about what was given, as problems with dotted paths and the nearest legal key."""
     out: list[Problem] = []
     branches: list[Problem] = []
@@ -122,7 +128,9 @@ def _keys_to(item: Mapping[str, Any], given: Any) -> tuple[list[Any], bool]:
     keys: list[Any] = []
     in_union = False
     for part in item["loc"]:
-        inside = part in given if isinstance(given, Mapping) else isinstance(given, list) and isinstance(part, int)
+        inside = (
+            part in given if isinstance(given, Mapping) else isinstance(given, list) and isinstance(part, int)
+        )
         if inside:
             given = given[part]
             keys.append(part)

@@ -23,7 +23,7 @@ class RunSpec:
         measures: what the protocol asks of its runs; no part of the identity.
         sweep: the swept keys and this cell's values.
         regimes: all labels of the protocol in order; no part of the identity.
-        code: content hash of each user's file whose components take part in the run.
+        code: content hash → name of each user's file whose components take part in the run.
         use: where these files were; no part of the identity.
         device: where it runs.
     """
@@ -49,7 +49,11 @@ class RunSpec:
     @property
     def identity(self) -> str:
         """SHA-256 of what decides the numbers, as canonical JSON."""
-        told_apart_by = {k: v for k, v in asdict(self).items() if k not in {"summary", "reference", "measures", "regimes", "use"}}
+        told_apart_by = {
+            k: v
+            for k, v in asdict(self).items()
+            if k not in {"summary", "reference", "measures", "regimes", "use"}
+        }
         return hashlib.sha256(json.dumps(told_apart_by, sort_keys=True).encode()).hexdigest()
 
     @property

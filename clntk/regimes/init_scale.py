@@ -40,7 +40,9 @@ def init_scale(
     factors = [scale] * len(layers) if isinstance(scale, int | float) else list(scale)
     for name, values in (("scale", factors), ("sd", sd)):
         if values is not None and len(values) != len(layers):
-            raise DataError(f"init_scale.{name}: expected {len(layers)} entries, one a layer, found {len(values)}")
+            raise DataError(
+                f"init_scale.{name}: expected {len(layers)} entries, one a layer, found {len(values)}"
+            )
     for layer, factor in zip(layers, factors, strict=True):
         layer.weight.mul_(factor)
     for layer, target in zip(layers, sd or [], strict=bool(sd)):

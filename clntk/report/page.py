@@ -64,7 +64,9 @@ def write_report(runs: "RunSet", path: str | Path) -> Path:
         seeds=chosen.seeds,
         chance=float(next(iter(chosen)).tree.attrs["chance"]),
         others=chosen.others,
-        answers=[{"point": point, "sentences": verdict(rows)} for point, rows in _points(comparison, chosen.axes)],
+        answers=[
+            {"point": point, "sentences": verdict(rows)} for point, rows in _points(comparison, chosen.axes)
+        ],
         table=readable(comparison),
         note=small_sample_note(comparison),
         sections=[_section(name, chosen) for name in _analyses()],
@@ -83,9 +85,11 @@ def _render(**context: Any) -> str:
 
     template = files("clntk.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     # autoescape: labels come from protocols that strangers may have written
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
-        template
-    ).render(**context)
+    return (
+        Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        .from_string(template)
+        .render(**context)
+    )
 
 
 def _section(name: str, runs: "RunSet") -> Section:

@@ -31,7 +31,9 @@ def verdict(comparison: pd.DataFrame) -> list[str]:
             if _known(rows, measure, regime, baseline)
         ]
         sentences += _difference(rows, "forgetting", "forgot", regime, baseline)
-        sentences += _difference(rows, "unit_tuning.selectivity", "had a mean task-selectivity of", regime, baseline)
+        sentences += _difference(
+            rows, "unit_tuning.selectivity", "had a mean task-selectivity of", regime, baseline
+        )
     return sentences
 
 
@@ -44,7 +46,9 @@ def _matched(rows: dict, regime: str, baseline: str) -> list[str]:
         return []
     one, other = (rows["final_train_loss", r]["estimate"] for r in (regime, baseline))
     apart = abs(one - other) / max(one, other) if max(one, other) > 0 else 0.0
-    fair = "matched" if apart <= 0.1 else "NOT matched, so that differences below may be differences in training"
+    fair = (
+        "matched" if apart <= 0.1 else "NOT matched, so that differences below may be differences in training"
+    )
     return [
         f"Training losses at the end of each phase were {fair}: {regime} {number(one)}, {baseline} {number(other)} "
         f"({apart:.1%} apart)."

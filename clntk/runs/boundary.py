@@ -3,11 +3,13 @@
 import io
 import random
 from pathlib import Path
+from pickle import UnpicklingError  # what torch.load raises; nothing is unpickled
 from typing import Any
 
 import numpy as np
 import torch
 
+from clntk.errors import ClntkError
 from clntk.runs.files import write_atomic
 
 
@@ -48,5 +50,15 @@ def save_boundary(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_boundary(path: Path) -> dict[str, Any]:
-    """Read a boundary; tensors and plain values only, nothing that could execute."""
-    return torch.load(path, weights_only=True, map_location="cpu")
+    """Read a boundary; tensors and plain values only, nothing that could execute.
+
+    Raises:
+        ClntkError: if it is damaged.
+    """
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
+        raise ClntkError(
+            f"{path}: expected the run's last task boundary, found a damaged file ({type(error).__name__}); "
+            f"delete {path.parent} and run the same command again: this run then starts anew"
+        ) from error

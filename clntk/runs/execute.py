@@ -13,7 +13,13 @@ from filelock import Timeout
 
 from clntk.errors import ClntkError, DamagedRun, Diverged, NewerFormat, StoreError
 from clntk.protocol.spec import RunSpec
-from clntk.runs.boundary import generator_state, load_boundary, save_boundary, seed_generators, set_generator_state
+from clntk.runs.boundary import (
+    generator_state,
+    load_boundary,
+    save_boundary,
+    seed_generators,
+    set_generator_state,
+)
 from clntk.runs.build import Built, build, component
 from clntk.runs.events import Event, Listener, What, ignore
 from clntk.runs.files import disk_errors, is_refusal

@@ -35,16 +35,22 @@ def is_refusal(error: BaseException, root: Path | None = None) -> bool:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into a StoreError that says what to do."""
+def disk_errors(path: Path, *, what: str = "the store", option: str = "--store") -> Iterator[None]:
+    """Turn the operating system's refusals into a StoreError that says what to do.
+
+    Args:
+        path: the folder written to.
+        what: what is written there, for the message.
+        option: of the command line, with which another folder is chosen.
+    """
     try:
         yield
     except OSError as error:
         if not is_refusal(error):
             raise
         raise StoreError(
-            f"cannot write to the store {path}: {_WHY[error.errno]}; nothing published was touched. "
-            "Choose another folder with --store, or make room, and run the same command again"
+            f"cannot write to {what} {path}: {_WHY[error.errno]}; nothing published was touched. "
+            f"Choose another folder with {option}, or make room, and run the same command again"
         ) from error
 
 

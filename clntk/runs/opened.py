@@ -62,7 +62,7 @@ class Run:
         node = self.tree[name]
         if node.children:
             return {layer: child.dataset[layer] for layer, child in node.children.items()}
-        return node.dataset[name] if name in node.dataset else node.dataset
+        return node.dataset.get(name, node.dataset)
 
     def _metrics(self) -> xr.Dataset:
         table = pd.read_parquet(self._checked("metrics.parquet"))

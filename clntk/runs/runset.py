@@ -10,7 +10,7 @@ import xarray as xr
 
 from clntk import registry
 from clntk.axes import REGIME, RUN, SEED
-from clntk.errors import StoreError, did_you_mean
+from clntk.errors import DataError, StoreError, did_you_mean
 from clntk.protocol.spec import RunSpec
 from clntk.runs.opened import Run
 from clntk.runs.store import RunStore, Standing, State
@@ -68,21 +68,49 @@ class RunSet:
         """
         varying: dict[str, set[str]] = {}
         for run in self:
-            for key, value in run.spec.flat().items():
+            for key, value in self._settings(run).items():
                 varying.setdefault(key, set()).add(repr(value))
         return [key for key, values in varying.items() if len(values) > 1]
 
+    def _settings(self, run: Run) -> dict[str, Any]:
+        """All that can tell runs of one regime and seed apart, by dotted key.
+
+        A run takes part in a sweep over another regime's option, too: it is what that regime is compared with there.
+        """
+        settings = run.spec.flat()
+        for key, value in run.spec.sweep.items():
+            settings.setdefault(key, self._swept.get((key, repr(value)), value))
+        settings["probes"] = ", ".join(_probe_label(probe) for probe in run.spec.probes)
+        settings |= {f"code.{name}": digest[:10] for name, digest in run.spec.code.items()}
+        return settings
+
+    @cached_property
+    def _swept(self) -> dict[tuple[str, str], Any]:
+        """Swept values as written → as the runs whose own option it is resolved them (10 → 10.0)."""
+        flat = ((run.spec.sweep, run.spec.flat()) for run in self)
+        return {(key, repr(value)): own[key] for sweep, own in flat for key, value in sweep.items() if key in own}
+
     def condition(self, run: Run) -> str:
         """The run's regime, with its values on the sweep axes."""
-        flat = run.spec.flat()
-        return ", ".join([run.spec.regime, *(f"{axis}={flat[axis]}" for axis in self.axes if axis in flat)])
+        settings = self._settings(run)
+        return ", ".join([run.spec.regime, *(f"{axis}={settings[axis]}" for axis in self.axes if axis in settings)])
 
     @property
     def conditions(self) -> list[str]:
         """All conditions, regimes in the protocol's order."""
+        return list(dict.fromkeys(self.condition(run) for run in self.ranked()))
+
+    def ranked(self) -> list[Run]:
+        """The runs, regimes in the protocol's order, then settings from low to high, then seeds."""
         order = {label: i for i, label in enumerate(self.regimes)}
-        ranked = sorted(self, key=lambda run: order[run.spec.regime])
-        return list(dict.fromkeys(self.condition(run) for run in ranked))
+
+        def rank(run: Run) -> tuple[Any, ...]:
+            settings = self._settings(run)
+            values = [settings.get(axis) for axis in self.axes]
+            ranks = [(0, v, "") if isinstance(v, int | float) else (1, 0, str(v)) for v in values]
+            return order[run.spec.regime], *ranks, run.spec.seed, run.run_id
+
+        return sorted(self, key=rank)
 
     def one_protocol(self) -> "RunSet":
         """Itself, if all runs are of one protocol.
@@ -125,12 +153,18 @@ class RunSet:
         )
 
     def measure(self, name: str, **options: Any) -> pd.DataFrame:
-        """A measure of every run as one tidy table: run, regime, seed, sweep columns, dimensions, values."""
+        """A measure of every run as one tidy table: run, regime, seed, sweep columns, dimensions, values.
+
+        Raises:
+            StoreError: if there are no runs, or one of them did not record what the measure needs.
+            DataError: if the measure returns something else than a labelled array or dataset.
+        """
+        self._some()
         tables = []
         for run in self:
             result = self._result(run, name, options)
             dataset = result.to_dataset(name=result.name or name) if isinstance(result, xr.DataArray) else result
-            table = dataset.to_dataframe().reset_index()
+            table = dataset.expand_dims("_").to_dataframe().reset_index().drop(columns="_")  # one row without dimensions
             tables.append(self._labelled(run, table))
         return pd.concat(tables, ignore_index=True)
 
@@ -138,15 +172,20 @@ class RunSet:
         """One number for each run and measure: columns run, regime, seed, sweep columns, measure, value.
 
         Args:
-            measures: names, or mappings with ``name`` and options; by default those the protocol lists.
+            measures: names, or mappings with ``name`` and options; by default those the protocol lists, each of the
+                runs that recorded what it needs.
+
+        Raises:
+            StoreError, DataError: as :meth:`measure`.
         """
         from clntk.measures.summary import scalars
 
+        self._some()
         chosen = self.default_measures() if measures is None else [m if isinstance(m, dict) else {"name": m} for m in measures]
         tables = []
         for run in self:
             values: dict[str, float] = {}
-            for measure in chosen:
+            for measure in self._measurable(run, chosen) if measures is None else chosen:
                 options = {key: value for key, value in measure.items() if key != "name"}
                 entry = registry.get("measure", measure["name"])
                 values |= scalars(measure["name"], self._result(run, measure["name"], options), entry.traits.get("scalar"))
@@ -158,20 +197,33 @@ class RunSet:
         listed = {repr(m): m for run in self for m in run.spec.measures}
         if listed:
             return list(listed.values())
-        recorded = set.intersection(*({"metrics", *(p["name"] for p in run.spec.probes)} for run in self))
-        return [
-            {"name": name} for name in registry.names("measure") if set(registry.get("measure", name).needs) <= recorded
-        ]
+        recorded = set.intersection(*(_recorded(run) for run in self)) if self.runs else set()
+        return [{"name": name} for name in registry.names("measure") if _needs(name) <= recorded]
+
+    def _measurable(self, run: Run, measures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The measures whose facts the run recorded; one that no run can have stays, for the error that it gives."""
+        known = set().union(*(_recorded(other) for other in self))
+        return [m for m in measures if _needs(m["name"]) <= _recorded(run) or not _needs(m["name"]) <= known]
+
+    def _some(self) -> None:
+        if not self.runs:
+            raise StoreError(f"{self.root or 'runs'}: expected finished runs to measure, found none (see clntk status)")
 
     @staticmethod
     def _result(run: Run, name: str, options: dict[str, Any]) -> xr.DataArray | xr.Dataset:
         entry = registry.get("measure", name)
-        return entry(*(run.fact(need) for need in entry.needs), **options)
+        result = entry(*(run.fact(need) for need in entry.needs), **options)
+        if not isinstance(result, xr.DataArray | xr.Dataset):
+            raise DataError(
+                f"measure {name!r} in {entry.source}: expected an xarray DataArray or Dataset back, "
+                f"found {type(result).__name__}; wrap a single number as xr.DataArray(number)"
+            )
+        return result
 
     def _labelled(self, run: Run, table: pd.DataFrame) -> pd.DataFrame:
-        flat = run.spec.flat()
+        settings = self._settings(run)
         columns = {RUN: run.run_id, REGIME: run.spec.regime, SEED: run.spec.seed}
-        columns |= {axis: _plain(flat.get(axis)) for axis in self.axes}
+        columns |= {axis: _plain(settings.get(axis)) for axis in self.axes}
         columns[CONDITION] = self.condition(run)
         for position, (key, value) in enumerate(columns.items()):
             table.insert(position, key, [value] * len(table))
@@ -199,6 +251,7 @@ def open_runs(path: str | Path = "runs", *, protocol: str | None = None) -> RunS
         others=[s for s in standings if s.state is not State.DONE],
         root=folder,
     )
+    runs.runs = runs.ranked()
     return runs if protocol is None else runs.of_protocol(protocol)
 
 
@@ -206,6 +259,20 @@ def unfinished(runs: RunSet) -> list[RunSpec]:
     """The specs of the runs that are not done but could be."""
     waiting = {State.PENDING, State.INTERRUPTED, State.FAILED, State.RUNNING}
     return [s.spec for s in runs.others if s.state in waiting and s.spec is not None]
+
+
+def _recorded(run: Run) -> set[str]:
+    """The facts that a run has on disk."""
+    return {"metrics", "losses", "schedule", "probes", *(probe["name"] for probe in run.spec.probes)}
+
+
+def _needs(measure: str) -> set[str]:
+    return set(registry.get("measure", measure).needs)
+
+
+def _probe_label(probe: dict[str, Any]) -> str:
+    options = ", ".join(f"{key}={value}" for key, value in probe.items() if key != "name")
+    return f"{probe['name']}({options})" if options else probe["name"]
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,6 @@
 """The run store: one folder a run, published whole by one rename, never edited afterwards."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -101,7 +100,7 @@ class RunStore:
         """Move a finished folder into place with one rename and drop what was only work."""
         for path in [*folder.rglob("*"), folder]:
             fsync(path)
-        os.rename(folder, self.published(run_id))
+        folder.rename(self.published(run_id))
         fsync(self.root)
         self.discard_work(run_id)
         return self.published(run_id)

@@ -26,7 +26,11 @@ def estimates(runs: "RunSet", measures: Iterable[str]) -> str:
 
 def interval(row: pd.Series) -> str:
     """``0.52 [0.41, 0.60] (n = 3)``, or that nothing is defined."""
-    return f"{bounded(row['estimate'], row['low'], row['high'])} (n = {int(row['n'])})" if row["n"] else "not defined"
+    return (
+        f"{bounded(row['estimate'], row['low'], row['high'])} (n = {int(row['n'])})"
+        if row["n"]
+        else "not defined"
+    )
 
 
 def bounded(value: float, low: float, high: float) -> str:

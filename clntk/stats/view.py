@@ -22,10 +22,11 @@ def readable(comparison: pd.DataFrame) -> pd.DataFrame:
                 "regime": row["regime"],
                 "n": int(row["n"]),
                 "estimate": bounded(row["estimate"], row["low"], row["high"]),
-                "difference": "baseline" if is_baseline else bounded(row["difference"], row["diff_low"], row["diff_high"]),
+                "difference": "baseline"
+                if is_baseline
+                else bounded(row["difference"], row["diff_low"], row["diff_high"]),
                 "effect size": "" if is_baseline else number(row["effect_size"]),
                 "p (Holm)": "" if is_baseline else number(row["p_holm"]),
             }
         )
     return pd.DataFrame(rows)
-

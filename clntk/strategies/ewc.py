@@ -41,7 +41,10 @@ def _penalty(ewc_lambda: float) -> Any:
 
         def state_dict(self) -> dict[str, Any]:
             return {
-                part: {k: {name: p.data for name, p in params.items()} for k, params in getattr(self, part).items()}
+                part: {
+                    k: {name: p.data for name, p in params.items()}
+                    for k, params in getattr(self, part).items()
+                }
                 for part in ("saved_params", "importances")
             }
 
@@ -51,7 +54,8 @@ def _penalty(ewc_lambda: float) -> Any:
                 kept.clear()
                 for k, params in phases.items():
                     kept[k] = {
-                        name: ParamData(name, init_tensor=data, device=data.device) for name, data in params.items()
+                        name: ParamData(name, init_tensor=data, device=data.device)
+                        for name, data in params.items()
                     }
 
     return Penalty(ewc_lambda)

@@ -35,8 +35,8 @@ def _memory(memory_size: int) -> Any:
     from avalanche.training.storage_policy import ReservoirSamplingBuffer
 
     from clntk.strategies.avalanche.loader import dataset_tensors
-    from clntk.streams.base import Split
     from clntk.streams.avalanche.benchmark import avalanche_dataset
+    from clntk.streams.base import Split
 
     class Memory(ReplayPlugin):
         """Avalanche's replay, whose memory can be saved and restored."""

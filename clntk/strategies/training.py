@@ -89,7 +89,9 @@ def accuracy(f: Tensor, y: Tensor, *, rule: Literal["argmax", "sign"]) -> float:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, split: Split, loss: Loss, rule: Literal["argmax", "sign"]) -> tuple[float, float]:
+def evaluate(
+    model: nn.Module, split: Split, loss: Loss, rule: Literal["argmax", "sign"]
+) -> tuple[float, float]:
     """Loss and accuracy on a split, in one batch, in eval mode; the model's mode is restored and no generator
     is touched."""
     modes = [(module, module.training) for module in model.modules()]

@@ -132,7 +132,9 @@ def draw_probe(pool: Split, n_probe: int, generator: torch.Generator) -> Split:
         DataError: if the pool is smaller than that.
     """
     if n_probe > len(pool):
-        raise DataError(f"n_probe: expected at most the {len(pool)} test examples of a task, found {n_probe}; lower n_probe")
+        raise DataError(
+            f"n_probe: expected at most the {len(pool)} test examples of a task, found {n_probe}; lower n_probe"
+        )
     return pool.subset(torch.randperm(len(pool), generator=generator)[:n_probe])
 
 
@@ -148,9 +150,13 @@ def _check_tasks(stream: TaskStream) -> None:
             split: Split = getattr(task, part)
             where = f"stream: {part} set of {task.name}"
             if len(split) == 0 or len(split.x) != len(split.y):
-                raise DataError(f"{where}: expected as many inputs as targets, and some; found {len(split.x)} and {len(split.y)}")
+                raise DataError(
+                    f"{where}: expected as many inputs as targets, and some; found {len(split.x)} and {len(split.y)}"
+                )
             if not torch.isfinite(split.x).all():
-                raise DataError(f"{where}: expected finite inputs, found NaN or infinity; clean the data first")
+                raise DataError(
+                    f"{where}: expected finite inputs, found NaN or infinity; clean the data first"
+                )
             if split.x.shape[1:] != first.train.x.shape[1:]:
                 raise DataError(
                     f"{where}: expected inputs of shape {tuple(first.train.x.shape[1:])} as in {first.name}, "
@@ -158,13 +164,17 @@ def _check_tasks(stream: TaskStream) -> None:
                 )
             _check_targets(stream, split.y, where)
         if len(task.probe) != len(first.probe):
-            raise DataError(f"stream: expected {len(first.probe)} probes in {task.name} as in {first.name}, found {len(task.probe)}")
+            raise DataError(
+                f"stream: expected {len(first.probe)} probes in {task.name} as in {first.name}, found {len(task.probe)}"
+            )
 
 
 def _check_targets(stream: TaskStream, y: Tensor, where: str) -> None:
     if stream.target == "class":
         if y.dtype != torch.long or y.ndim != 1:
-            raise DataError(f"{where}: expected a vector of integer labels, found {y.dtype} of shape {tuple(y.shape)}")
+            raise DataError(
+                f"{where}: expected a vector of integer labels, found {y.dtype} of shape {tuple(y.shape)}"
+            )
         if y.min() < 0 or y.max() >= stream.outputs:
             raise DataError(
                 f"{where}: expected labels 0 to {stream.outputs - 1}, found {int(y.min())} to {int(y.max())}"

@@ -95,7 +95,9 @@ def split_digits(
     """
     images = load_images(seeds, test_fraction, data_root)
     if n_tasks > images.n_classes:
-        raise DataError(f"split_digits: expected at most {images.n_classes} tasks, one class each, found {n_tasks}")
+        raise DataError(
+            f"split_digits: expected at most {images.n_classes} tasks, one class each, found {n_tasks}"
+        )
     classes = np.arange(images.n_classes)
     if shuffle_classes:
         classes = seeds.numpy(Purpose.DATA).permutation(classes)
@@ -118,14 +120,17 @@ def load_images(seeds: Seeds, test_fraction: float, data_root: Path | None) -> I
         parts = train_test_split(x, y, test_size=test_fraction, stratify=y, random_state=random_state)
     except ValueError as error:
         raise DataError(
-            f"test_fraction: expected a test set with examples of every class, found {test_fraction} of {len(y)} images: "
-            f"{error}"
+            "test_fraction: expected a test set with examples of every class, "
+            f"found {test_fraction} of {len(y)} images: {error}"
         ) from error
     train_x, test_x, train_y, test_y = parts
     mean, sd = train_x.mean(), train_x.std()
     train_x, test_x = ((part - mean) / (sd if sd > 0 else 1.0) for part in (train_x, test_x))
-    as_split = lambda a, b: Split(torch.as_tensor(a, dtype=torch.float32), torch.as_tensor(b, dtype=torch.long))  # noqa: E731
-    return Images(as_split(train_x, train_y), as_split(test_x, test_y), int(y.max()) + 1)
+    return Images(_split(train_x, train_y), _split(test_x, test_y), int(y.max()) + 1)
+
+
+def _split(x: np.ndarray, y: np.ndarray) -> Split:
+    return Split(torch.as_tensor(x, dtype=torch.float32), torch.as_tensor(y, dtype=torch.long))
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
@@ -137,7 +142,9 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 def _arrays(root: Path) -> tuple[np.ndarray, np.ndarray]:
     if not root.is_dir():
-        raise DataError(f"data_root: expected a folder with images.npy and labels.npy, found nothing at {root}; check the path")
+        raise DataError(
+            f"data_root: expected a folder with images.npy and labels.npy, found nothing at {root}; check the path"
+        )
     arrays = []
     for name in ("images.npy", "labels.npy"):
         try:
@@ -147,7 +154,9 @@ def _arrays(root: Path) -> tuple[np.ndarray, np.ndarray]:
     x, y = arrays
     real = np.issubdtype(x.dtype, np.number) and not np.iscomplexobj(x)
     if not real or x.ndim < 2 or x.size == 0:
-        raise DataError(f"data_root: expected images of numbers (examples × pixels…), found {x.shape} of {x.dtype}")
+        raise DataError(
+            f"data_root: expected images of numbers (examples × pixels…), found {x.shape} of {x.dtype}"
+        )
     if y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer):
         raise DataError(
             f"data_root: expected one integer label an image, found images {x.shape} and labels {y.shape} of {y.dtype}"

@@ -29,7 +29,7 @@ def table_of(values: dict[tuple[str, int], list[float]], checkpoints=("init", "a
 
 def test_a_trajectory_draws_every_seed_and_their_mean():
     table = table_of({("rich", 0): [0.0, 1.0, 2.0], ("rich", 1): [0.0, 3.0, 4.0]})
-    figure, (axis,) = panels(1)
+    _figure, (axis,) = panels(1)
     trajectory(axis, table, "value", conditions=["rich"], label="drift")
     *seeds, mean = (line.get_ydata() for line in axis.get_lines())
     np.testing.assert_allclose(sorted(seeds, key=lambda y: y[1]), [[0, 1, 2], [0, 3, 4]])
@@ -88,7 +88,8 @@ def test_an_answer_is_saved_as_figure_table_and_text(tmp_path):
     paths = Answer("Why?", figure, table, "Because.", "Read it so.").save(tmp_path / "new", "why")
     assert [path.suffix for path in paths] == [".pdf", ".png", ".csv", ".txt"]
     pd.testing.assert_frame_equal(pd.read_csv(paths[2]), table)
-    assert paths[0].read_bytes().startswith(b"%PDF") and paths[1].read_bytes().startswith(b"\x89PNG")
+    assert paths[0].read_bytes().startswith(b"%PDF")
+    assert paths[1].read_bytes().startswith(b"\x89PNG")
     assert paths[3].read_text().splitlines() == ["Why?", "", "Because.", "", "Read it so."]
 
 

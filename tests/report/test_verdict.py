@@ -13,8 +13,15 @@ def table(**estimates: tuple[float, float]) -> pd.DataFrame:
             difference = value - values[0] if regime == "lazy" else np.nan
             rows.append(
                 {
-                    "measure": measure.replace("__", "."), "regime": regime, "baseline": "rich", "estimate": value,
-                    "low": value, "high": value, "difference": difference, "diff_low": difference, "diff_high": difference,
+                    "measure": measure.replace("__", "."),
+                    "regime": regime,
+                    "baseline": "rich",
+                    "estimate": value,
+                    "low": value,
+                    "high": value,
+                    "difference": difference,
+                    "diff_low": difference,
+                    "diff_high": difference,
                 }
             )
     return pd.DataFrame(rows)

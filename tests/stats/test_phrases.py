@@ -38,8 +38,24 @@ def test_words():
 def comparison(n: int) -> pd.DataFrame:
     common = {"measure": "forgetting", "n": n, "baseline": "rich", "effect_size": -1.5, "p_holm": 0.25}
     rows = [
-        {"regime": "rich", "estimate": 0.2, "low": 0.1, "high": 0.3, "difference": np.nan, "diff_low": np.nan, "diff_high": np.nan},
-        {"regime": "lazy", "estimate": 0.4, "low": 0.3, "high": 0.5, "difference": 0.2, "diff_low": 0.1, "diff_high": 0.3},
+        {
+            "regime": "rich",
+            "estimate": 0.2,
+            "low": 0.1,
+            "high": 0.3,
+            "difference": np.nan,
+            "diff_low": np.nan,
+            "diff_high": np.nan,
+        },
+        {
+            "regime": "lazy",
+            "estimate": 0.4,
+            "low": 0.3,
+            "high": 0.5,
+            "difference": 0.2,
+            "diff_low": 0.1,
+            "diff_high": 0.3,
+        },
     ]
     return pd.DataFrame([{**common, **row} for row in rows])
 
@@ -52,5 +68,6 @@ def test_the_readable_table_marks_the_baseline_and_gives_differences_to_it():
 
 
 def test_few_seeds_are_called_few_and_many_are_not():
-    assert "0.25" in small_sample_note(comparison(3)) and "too narrow" in small_sample_note(comparison(3))
+    assert "0.25" in small_sample_note(comparison(3))
+    assert "too narrow" in small_sample_note(comparison(3))
     assert "too narrow" not in small_sample_note(comparison(20))

@@ -1,6 +1,8 @@
 """Avalanche's supervised template without the cost of its loader, its idle plugin triggers and its evaluation.
 
-Same strategy API, same plugins, same order of random draws: weights come out bit-identical to the stock template's.
+Same strategy API, same plugins, same order of random draws: weights come out bit-identical to the stock template's
+wherever an experience holds one task. Where it holds several, stock Avalanche balances minibatches by task label; here
+they are drawn from the union, or hold one task each (``pure_batches``).
 """
 
 from collections.abc import Callable

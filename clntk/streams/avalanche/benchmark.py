@@ -47,6 +47,11 @@ def avalanche_benchmark(stream: TaskStream) -> CLScenario:
     benchmark = with_classes_timeline(benchmark)
     for experiences in benchmark.streams.values():
         for experience in experiences:
-            for name in ("classes_in_this_experience", "previous_classes", "classes_seen_so_far", "future_classes"):
+            for name in (
+                "classes_in_this_experience",
+                "previous_classes",
+                "classes_seen_so_far",
+                "future_classes",
+            ):
                 setattr(experience, name, sorted(getattr(experience, name)))
     return benchmark
