@@ -17,16 +17,23 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ProtocolArgument = Annotated[str, typer.Argument(metavar="PROTOCOL", help="A shipped name, or the path of a .yaml file.")]
+ProtocolArgument = Annotated[
+    str, typer.Argument(metavar="PROTOCOL", help="A shipped name, or the path of a .yaml file.")
+]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[key=value ...]", help="Dotted overrides, such as seeds=5 model.width=64.")
+    list[str] | None,
+    typer.Argument(metavar="[key=value ...]", help="Dotted overrides, such as seeds=5 model.width=64."),
 ]
 RunsArgument = Annotated[Path, typer.Argument(metavar="RUNS", help="A folder of runs.")]
 StoreOption = Annotated[Path, typer.Option("--store", help="The folder of runs to write to.")]
 EngineOption = Annotated[str, typer.Option("--engine", help="Where runs execute (clntk list engine).")]
-RetryOption = Annotated[bool, typer.Option("--retry-failed", help="Try runs again that failed for a reason of their own.")]
+RetryOption = Annotated[
+    bool, typer.Option("--retry-failed", help="Try runs again that failed for a reason of their own.")
+]
 ProtocolOption = Annotated[str | None, typer.Option("--protocol", help="Only the runs of this protocol.")]
-UseOption = Annotated[list[Path] | None, typer.Option("--use", help="A Python file with components of your own.")]
+UseOption = Annotated[
+    list[Path] | None, typer.Option("--use", help="A Python file with components of your own.")
+]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Where to write; by default beside the runs.")]
 
 
@@ -99,7 +106,9 @@ def analyze(
 @app.command()
 def compare(
     runs: RunsArgument,
-    measures: Annotated[list[str] | None, typer.Option("--measure", "-m", help="Only this measure; may be repeated.")] = None,
+    measures: Annotated[
+        list[str] | None, typer.Option("--measure", "-m", help="Only this measure; may be repeated.")
+    ] = None,
     baseline: Annotated[str | None, typer.Option("--baseline", help="The regime to compare with.")] = None,
     protocol: ProtocolOption = None,
     out: OutOption = None,
@@ -112,7 +121,9 @@ def compare(
 
 
 @app.command()
-def report(runs: RunsArgument, protocol: ProtocolOption = None, out: OutOption = None, use: UseOption = None) -> None:
+def report(
+    runs: RunsArgument, protocol: ProtocolOption = None, out: OutOption = None, use: UseOption = None
+) -> None:
     """Write one self-contained HTML page on the runs, and print its path."""
     from clntk.commands import report_runs
 

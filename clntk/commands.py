@@ -13,7 +13,13 @@ from rich.table import Table
 from clntk import registry
 from clntk.errors import StoreError, UnknownName, did_you_mean
 
-_STATE_STYLE = {"done": "green", "failed": "red", "damaged": "red", "running": "cyan", "interrupted": "yellow"}
+_STATE_STYLE = {
+    "done": "green",
+    "failed": "red",
+    "damaged": "red",
+    "running": "cyan",
+    "interrupted": "yellow",
+}
 
 
 def run_protocol(protocol: str, overrides: list[str], store: Path, engine: str, retry_failed: bool) -> None:
@@ -60,7 +66,10 @@ def _carry_out(specs: list, store: Path, engine: str, retry_failed: bool, comman
             tally = run_specs(specs, store=store, engine=engine, retry_failed=retry_failed, listener=listener)
     except KeyboardInterrupt:
         again = shlex.join(["clntk", *command, *(["--engine", engine] if engine != "serial" else [])])
-        typer.echo(f"\ninterrupted: everything up to the last task boundary is saved; go on with\n  {again}", err=True)
+        typer.echo(
+            f"\ninterrupted: everything up to the last task boundary is saved; go on with\n  {again}",
+            err=True,
+        )
         raise
     if tally.count("skipped") == len(specs):
         typer.echo(f"nothing to do: all {len(specs)} runs were done before and lie in {store}")
@@ -75,7 +84,9 @@ def _carry_out(specs: list, store: Path, engine: str, retry_failed: bool, comman
 def print_status(runs: Path, protocol: str | None) -> None:
     from clntk.runs.store import RunStore
 
-    standings = [s for s in RunStore(runs).standings() if protocol is None or (s.spec and s.spec.protocol == protocol)]
+    standings = [
+        s for s in RunStore(runs).standings() if protocol is None or (s.spec and s.spec.protocol == protocol)
+    ]
     counts: dict[tuple[str, str], int] = {}
     for standing in standings:
         key = (standing.spec.protocol if standing.spec else "?", str(standing.state))
@@ -87,7 +98,9 @@ def print_status(runs: Path, protocol: str | None) -> None:
     console.print(table)
     for standing in standings:
         if standing.note and standing.state != "interrupted":
-            console.print(f"{standing.run_id}: {standing.state}: {standing.note}", markup=False, soft_wrap=True)
+            console.print(
+                f"{standing.run_id}: {standing.state}: {standing.note}", markup=False, soft_wrap=True
+            )
 
 
 def show_runs(runs: Path, protocol: str | None, use: Sequence[Path]) -> None:
@@ -96,16 +109,21 @@ def show_runs(runs: Path, protocol: str | None, use: Sequence[Path]) -> None:
 
     opened = _open(open_runs, runs, protocol, use).one_protocol()
     scalars = opened.scalars()
-    wide = scalars.pivot(index="run", columns="measure", values="value")[list(dict.fromkeys(scalars["measure"]))]
+    wide = scalars.pivot(index="run", columns="measure", values="value")[
+        list(dict.fromkeys(scalars["measure"]))
+    ]
     console = Console()
     for run in opened:
         console.rule(escape(run.run_id), align="left")
         facts = run.provenance
         git = facts.get("git") or {}
         console.print(
-            f"{run.path}\nfinished {facts['finished']} after {facts['steps']} steps in {facts['seconds']} s on {facts['device']}; "
+            f"{run.path}\nfinished {facts['finished']} after {facts['steps']} steps in {facts['seconds']} s "
+            f"on {facts['device']}; "
             f"clntk {facts['clntk']}, commit {str(git.get('commit'))[:10]}{' (dirty)' if git.get('dirty') else ''}",
-            markup=False, highlight=False, soft_wrap=True,
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
         table = Table("measure", "value", box=None)
         for measure, value in wide.loc[run.run_id].items():
@@ -129,7 +147,12 @@ def analyze_runs(name: str, runs: Path, protocol: str | None, out: Path | None, 
 
 
 def compare_runs(
-    runs: Path, measures: list[str] | None, baseline: str | None, protocol: str | None, out: Path | None, use: Sequence[Path]
+    runs: Path,
+    measures: list[str] | None,
+    baseline: str | None,
+    protocol: str | None,
+    out: Path | None,
+    use: Sequence[Path],
 ) -> None:
     from clntk.runs.files import disk_errors
     from clntk.runs.runset import open_runs
@@ -142,7 +165,11 @@ def compare_runs(
     shown = readable(comparison)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in shown.columns:
-        table.add_column(str(column), no_wrap=True, justify="right" if column in ("n", "effect size", "p (Holm)") else "left")
+        table.add_column(
+            str(column),
+            no_wrap=True,
+            justify="right" if column in ("n", "effect size", "p (Holm)") else "left",
+        )
     shown["measure"] = shown["measure"].mask(shown["measure"] == shown["measure"].shift(), "")
     for row in shown.itertuples(index=False):
         table.add_row(*(escape(str(cell)) for cell in row))
@@ -169,7 +196,9 @@ def list_registered(kind: str | None, use: Sequence[Path]) -> None:
     console = _wide_console()
     kinds = ["protocol", *registry.KINDS]
     if kind is not None and kind not in kinds:
-        raise UnknownName(f"no kind is called {kind!r}; {did_you_mean(kind, kinds)} known: {', '.join(kinds)}")
+        raise UnknownName(
+            f"no kind is called {kind!r}; {did_you_mean(kind, kinds)} known: {', '.join(kinds)}"
+        )
     kinds = [kind] if kind else kinds
     for each in kinds:
         table = Table("name", "options", "what it is", box=None, header_style="dim", pad_edge=False)
@@ -184,9 +213,11 @@ def list_registered(kind: str | None, use: Sequence[Path]) -> None:
 
 def validate_protocol(protocol: str, overrides: list[str]) -> None:
     from clntk.protocol import expand, load
+    from clntk.runs.preflight import preflight
 
     checked = load(protocol, overrides)
     specs = expand(checked)
+    preflight(specs)
     typer.echo(
         f"{checked.name} is valid: {len(specs)} runs ({len(checked.regimes)} regimes, {len(checked.seed_list)} seeds"
         + (f", sweep over {', '.join(checked.sweep)}" if checked.sweep else "")
@@ -222,7 +253,9 @@ def _component_rows(kind: str) -> list[tuple[str, str, str]]:
     for name in registry.names(kind):
         entry = registry.get(kind, name)
         fields = entry.schema.model_fields.items()
-        options = ", ".join(key if field.is_required() else f"{key}={field.default!r}" for key, field in fields)
+        options = ", ".join(
+            key if field.is_required() else f"{key}={field.default!r}" for key, field in fields
+        )
         rows.append((name, options, entry.summary))
     return rows
 
@@ -230,7 +263,7 @@ def _component_rows(kind: str) -> list[tuple[str, str, str]]:
 def _wide_console() -> Console:
     """A console that lets a table be as wide as it is where there is no terminal to fit into."""
     console = Console()
-    return console if console.is_terminal else Console(width=200)
+    return console if console.is_terminal else Console(width=1000)
 
 
 def _open(opener, runs: Path, protocol: str | None, use: Sequence[Path]):
@@ -238,7 +271,9 @@ def _open(opener, runs: Path, protocol: str | None, use: Sequence[Path]):
         registry.use(path)
     opened = opener(runs, protocol=protocol)
     if not len(opened) and not opened.others:
-        raise StoreError(f"{runs}: expected runs, found an empty folder; run a protocol first (clntk run smoke --store {runs})")
+        raise StoreError(
+            f"{runs}: expected runs, found an empty folder; run a protocol first (clntk run smoke --store {runs})"
+        )
     return opened
 
 

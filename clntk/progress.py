@@ -16,7 +16,12 @@ def progress(total: int, console: Console) -> Iterator[Listener]:
     if not console.is_terminal:
         yield _Lines(total, console)
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=False) as bars:
         yield _Bars(total, bars)
 
@@ -35,7 +40,9 @@ class _Lines:
         clock = f"{time.perf_counter() - self.since:7.1f}s"
         self.console.print(
             f"{clock} [{self.ended}/{self.total}] {_name(event)}: {_sentence(event)}",
-            markup=False, highlight=False, soft_wrap=True,
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
 
 
@@ -53,7 +60,11 @@ class _Bars:
             done = info["phases"].index(info["phase"]) * info["epochs"] + info["epoch"]
             where = f"{_name(event)} · {info['phase']} · epoch {info['epoch']} · loss {info['loss']:.3g}"
             self.bars.update(
-                self.epochs, description=where, total=len(info["phases"]) * info["epochs"], completed=done, visible=True
+                self.epochs,
+                description=where,
+                total=len(info["phases"]) * info["epochs"],
+                completed=done,
+                visible=True,
             )
         elif event.what in (What.DONE, What.FAILED, What.SKIPPED):
             self.bars.advance(self.runs)

@@ -1,11 +1,15 @@
 """Fixtures that many tests share."""
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from clntk import registry
 from clntk.seeding import Seeds
@@ -132,3 +136,74 @@ def smoke_runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     import clntk
 
     return clntk.run("smoke", store=tmp_path_factory.mktemp("smoke"))
+
+
+@pytest.fixture
+def smoke_copy(smoke_runs: Any, tmp_path: Path) -> Path:
+    """A copy of the smoke protocol's store, to break."""
+    return Path(shutil.copytree(smoke_runs.root, tmp_path / "runs"))
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """The command line in this process, through its entry point: exit status, what it printed, what it complained of.
+
+    An exception that the command line would show as a traceback is raised.
+    """
+    from clntk.cli import main
+
+    def run(*arguments: object) -> SimpleNamespace:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["clntk", *map(str, arguments)])
+        monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # Typer sets its own
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=end.value.code or 0, out=out, err=err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def write_protocol() -> Callable[..., Path]:
+    """A protocol file of four units on two contexts, which trains in an instant; keys given replace its own."""
+
+    def write(folder: Path, name: str = "small", **keys: Any) -> Path:
+        protocol = {
+            "summary": "the smallest run that has all parts",
+            "stream": {"name": "context_blobs"},
+            "model": {"name": "mlp", "width": 4, "depth": 1},
+            "strategy": {"name": "naive", "epochs": 2, "batch_size": 10, "lr": 0.05, "momentum": 0.9},
+            "regimes": {"plain": {"name": "standard"}},
+            "measures": ["average_accuracy", "kernel_distance"],
+            **keys,
+        }
+        path = folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(protocol, sort_keys=False))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def differences() -> Callable[[Path, Path], list[str]]:
+    """The parts of two published runs that differ in any bit, but for the record of when and how they were made."""
+    import pandas as pd
+    import xarray as xr
+
+    def differ(a: Path, b: Path) -> list[str]:
+        files = {p.relative_to(a) for p in a.rglob("*")} ^ {p.relative_to(b) for p in b.rglob("*")}
+        out = [f"only in one: {path}" for path in sorted(files)]
+        with (
+            xr.open_datatree(a / "facts.nc", engine="h5netcdf") as x,
+            xr.open_datatree(b / "facts.nc", engine="h5netcdf") as y,
+        ):
+            out += [] if x.identical(y) and len(x.leaves) > 3 else ["facts.nc"]
+        tables = [pd.read_parquet(run / "metrics.parquet") for run in (a, b)]
+        out += [] if tables[0].equals(tables[1]) and len(tables[0]) else ["metrics.parquet"]
+        for path in [*sorted(a.glob("weights/*")), a / "spec.yaml", a / "log.txt"]:
+            name = path.relative_to(a)
+            out += [] if path.read_bytes() == (b / name).read_bytes() else [str(name)]
+        return out
+
+    return differ

@@ -63,7 +63,7 @@ def _spec(protocol: Protocol, label: str, seed: int, cell: dict[str, Any]) -> Ru
         probes=probes,
         sweep=cell,
         device=protocol.device,
-        code={content_hash(path): Path(path).name for path in protocol.use if path in sources},
+        code={Path(path).name: content_hash(path) for path in protocol.use if path in sources},
         summary=protocol.summary,
         reference=protocol.reference,
         measures=[_resolved("measure", measure) for measure in protocol.measures],

@@ -103,10 +103,14 @@ def _load_used(path: Path, use: Any) -> Any:
     """Load the user's components, paths relative to the protocol; leave what is not a list to the checks."""
     if not isinstance(use, list) or not all(isinstance(item, str) for item in use):
         return use
-    used = []
+    used: list[str] = []
     for i, item in enumerate(use):
         try:
             used.append(str(registry.use(path.parent / item)))
+            if Path(used[-1]).name in {Path(other).name for other in used[:-1]}:
+                raise ClntkError(
+                    f"a second file called {Path(used[-1]).name}; run identities know files by name: rename it"
+                )
         except ClntkError as error:
             raise ProtocolError(
                 str(path), [Problem(f"use.{i}", "a file of components that loads", str(error))]

@@ -23,7 +23,7 @@ class RunSpec:
         measures: what the protocol asks of its runs; no part of the identity.
         sweep: the swept keys and this cell's values.
         regimes: all labels of the protocol in order; no part of the identity.
-        code: content hash → name of each user's file whose components take part in the run.
+        code: name → content hash of each user's file whose components take part in the run.
         use: where these files were; no part of the identity.
         device: where it runs.
     """

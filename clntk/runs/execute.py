@@ -1,5 +1,6 @@
 """One run: train phase after phase, capture and save at every boundary, publish at the end."""
 
+import math
 import time
 import traceback
 from collections.abc import Iterator
@@ -82,7 +83,11 @@ def _attempt(spec: RunSpec, store: RunStore, listener: Listener) -> Outcome:
     except Exception as error:
         if isinstance(error, StoreError) or is_refusal(error, store.root):
             raise
-        failure = {"reason": str(error), "kind": type(error).__name__, "repeatable": isinstance(error, ClntkError)}
+        failure = {
+            "reason": str(error),
+            "kind": type(error).__name__,
+            "repeatable": isinstance(error, ClntkError),
+        }
         if isinstance(error, Diverged):
             failure |= {"step": error.step, "task": error.task}
         if not isinstance(error, ClntkError):
@@ -123,7 +128,16 @@ class _Session:
             self.learner.train(phase)
             self._save_boundary(boundary)
             self._tell(What.BOUNDARY, phase=phase.name, done=self.learner.phases_done)
-        publish(self.spec, self.store, self.learner, self.capture, self.watch.losses, self.rows, self.log, self._elapsed())
+        publish(
+            self.spec,
+            self.store,
+            self.learner,
+            self.capture,
+            self.watch.losses,
+            self.rows,
+            self.log,
+            self._elapsed(),
+        )
 
     def _prepare(self, built: Built) -> tuple[Any, Any]:
         from clntk.capture.avalanche import CapturePlugin
@@ -133,11 +147,16 @@ class _Session:
         device = torch.device(self.spec.device)
         capture = Capture(
             built.regime.model,
-            {options["name"]: {k: v for k, v in options.items() if k != "name"} for options in self.spec.probes},
+            {
+                options["name"]: {k: v for k, v in options.items() if k != "name"}
+                for options in self.spec.probes
+            },
             inputs={task.name: task.probe.x.to(device) for task in built.stream.tasks},
         )
         plugin = CapturePlugin(capture, [], self._on_record)
-        setup = Setup(built.regime.model, built.stream, built.regime.lr_scale, self.spec.device, [self.watch, plugin])
+        setup = Setup(
+            built.regime.model, built.stream, built.regime.lr_scale, self.spec.device, [self.watch, plugin]
+        )
         learner = component("strategy", self.spec.strategy, setup)
         plugin.phases = [phase.name for phase in learner.stream.phases]
         return learner, capture
@@ -149,6 +168,11 @@ class _Session:
         save_record(self.work / "records", record)
         save_weights(self.work / "weights" / f"{record.checkpoint}.safetensors", self.learner.model)
         rows = performance_rows(self.learner, record)
+        lost = [
+            row["value"] for row in rows if row["metric"] == "train_loss" and not math.isfinite(row["value"])
+        ]
+        if lost and record.task:  # the last step of a phase has no next loss to show what it did
+            raise Diverged(step=record.step, task=record.task, loss=lost[0])
         self.rows += rows
         tested = [row["value"] for row in rows if row["metric"] == "test_accuracy"]
         self.log.append(

@@ -31,7 +31,11 @@ def is_refusal(error: BaseException, root: Path | None = None) -> bool:
     """
     if not isinstance(error, OSError) or error.errno not in _WHY:
         return False
-    return root is None or error.filename is None or Path(os.fsdecode(error.filename)).resolve().is_relative_to(root)
+    return (
+        root is None
+        or error.filename is None
+        or Path(os.fsdecode(error.filename)).resolve().is_relative_to(root)
+    )
 
 
 @contextmanager

@@ -80,7 +80,9 @@ class Run:
         files = [load_parameters(self._checked(f"weights/{label}.safetensors")) for label in labels]
         arrays = {}
         for name in files[0]:
-            stacked = [xr.DataArray(f[name], dims=[f"{name}.{i}" for i in range(f[name].ndim)]) for f in files]
+            stacked = [
+                xr.DataArray(f[name], dims=[f"{name}.{i}" for i in range(f[name].ndim)]) for f in files
+            ]
             arrays[name] = xr.concat(stacked, dim=pd.Index(labels, name=CHECKPOINT))
         return xr.Dataset(arrays)
 

@@ -47,7 +47,9 @@ def publish(
         "target": stream.target,
     }
     extra = {
-        "losses": xr.Dataset({"loss": (STEP, np.asarray(losses))}, coords={STEP: np.arange(1, len(losses) + 1)}),
+        "losses": xr.Dataset(
+            {"loss": (STEP, np.asarray(losses))}, coords={STEP: np.arange(1, len(losses) + 1)}
+        ),
         "schedule": _schedule(stream),
         "probes": _probes(stream),
     }
@@ -88,7 +90,8 @@ def _schedule(stream: TaskStream) -> xr.Dataset:
         trained[row, list(phase.tasks)] = True
     labels = ["init", *(phase.name for phase in stream.phases)]
     return xr.Dataset(
-        {"trained": ((CHECKPOINT, EVAL_TASK), trained)}, coords={CHECKPOINT: labels, EVAL_TASK: stream.task_names}
+        {"trained": ((CHECKPOINT, EVAL_TASK), trained)},
+        coords={CHECKPOINT: labels, EVAL_TASK: stream.task_names},
     )
 
 

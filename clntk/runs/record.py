@@ -16,7 +16,9 @@ WEIGHTS = "weights/"
 
 def save_weights(path: Path, model: nn.Module) -> None:
     """Parameters and buffers as safetensors; the metadata says which are parameters."""
-    tensors: dict[str, Tensor] = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
+    tensors: dict[str, Tensor] = {
+        k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()
+    }
     parameters = [name for name, _ in model.named_parameters()]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, save_tensors(tensors, metadata={"parameters": "\n".join(parameters)}))
@@ -40,7 +42,9 @@ def load_record(folder: Path, checkpoint: str, step: int, task: str) -> Record:
     return Record(checkpoint, step, task, facts)
 
 
-def write_facts(path: Path, records: Iterable[Record], extra: dict[str, xr.Dataset], attrs: dict[str, object]) -> None:
+def write_facts(
+    path: Path, records: Iterable[Record], extra: dict[str, xr.Dataset], attrs: dict[str, object]
+) -> None:
     """All checkpoints and the run's own groups as one NetCDF file with provenance in its attributes."""
     kept = [Record(r.checkpoint, r.step, r.task, _without_weights(r)) for r in records]
     tree = facts_tree(kept)
@@ -56,7 +60,11 @@ def _without_weights(record: Record) -> dict[str, xr.DataArray]:
 
 def _write_tree(tree: xr.DataTree, path: Path) -> None:
     encoding = {
-        node.path: {name: {"zlib": True, "complevel": 1} for name, v in node.dataset.data_vars.items() if v.dtype.kind == "f"}
+        node.path: {
+            name: {"zlib": True, "complevel": 1}
+            for name, v in node.dataset.data_vars.items()
+            if v.dtype.kind == "f"
+        }
         for node in tree.subtree
     }
     # in memory first: HDF5 ends the process with a segmentation fault where a disk fills up under it

@@ -11,6 +11,7 @@ from clntk.errors import ClntkError
 from clntk.protocol import RunSpec, expand, load
 from clntk.runs.events import Event, Listener, What, ignore
 from clntk.runs.execute import Outcome, execute
+from clntk.runs.preflight import preflight
 from clntk.runs.runset import RunSet, open_runs
 from clntk.runs.store import RunStore
 
@@ -69,9 +70,15 @@ def run_specs(
     retry_failed: bool = False,
     listener: Listener = ignore,
 ) -> Tally:
-    """Carry out run specs on an engine; runs in another process's hands are waited for at the end."""
+    """Carry out run specs on an engine; runs in another process's hands are waited for at the end.
+
+    Raises:
+        ProtocolError: before anything is written, if a stream, model, regime and strategy do not fit together.
+        StoreError: if the store cannot be written.
+    """
     make_engine = registry.get("engine", engine)
     runs = RunStore(store)
+    preflight(spec for spec in specs if not runs.is_published(spec.run_id))
     runs.enrol(specs)
     wanted, settled = [], []
     for spec in specs:

@@ -27,7 +27,9 @@ class RunSet:
         root: the store they come from.
     """
 
-    def __init__(self, runs: Iterable[Run], *, others: Iterable[Standing] = (), root: Path | None = None) -> None:
+    def __init__(
+        self, runs: Iterable[Run], *, others: Iterable[Standing] = (), root: Path | None = None
+    ) -> None:
         self.runs = list(runs)
         self.others = list(others)
         self.root = root
@@ -39,7 +41,8 @@ class RunSet:
         return iter(self.runs)
 
     def __repr__(self) -> str:
-        return f"RunSet of {len(self)} runs: {', '.join(self.protocols)}; regimes {', '.join(self.regimes)}; seeds {self.seeds}"
+        protocols, regimes = ", ".join(self.protocols), ", ".join(self.regimes)
+        return f"RunSet of {len(self)} runs: {protocols}; regimes {regimes}; seeds {self.seeds}"
 
     @property
     def protocols(self) -> list[str]:
@@ -88,12 +91,16 @@ class RunSet:
     def _swept(self) -> dict[tuple[str, str], Any]:
         """Swept values as written → as the runs whose own option it is resolved them (10 → 10.0)."""
         flat = ((run.spec.sweep, run.spec.flat()) for run in self)
-        return {(key, repr(value)): own[key] for sweep, own in flat for key, value in sweep.items() if key in own}
+        return {
+            (key, repr(value)): own[key] for sweep, own in flat for key, value in sweep.items() if key in own
+        }
 
     def condition(self, run: Run) -> str:
         """The run's regime, with its values on the sweep axes."""
         settings = self._settings(run)
-        return ", ".join([run.spec.regime, *(f"{axis}={settings[axis]}" for axis in self.axes if axis in settings)])
+        return ", ".join(
+            [run.spec.regime, *(f"{axis}={settings[axis]}" for axis in self.axes if axis in settings)]
+        )
 
     @property
     def conditions(self) -> list[str]:
@@ -136,7 +143,9 @@ class RunSet:
         """
         known = sorted({*self.protocols, *(s.spec.protocol for s in self.others if s.spec)})
         if name not in known:
-            raise StoreError(f"{self.root}: holds no runs of {name!r}; {did_you_mean(name, known)} known: {', '.join(known)}")
+            raise StoreError(
+                f"{self.root}: holds no runs of {name!r}; {did_you_mean(name, known)} known: {', '.join(known)}"
+            )
         return RunSet(
             (run for run in self if run.spec.protocol == name),
             others=[s for s in self.others if s.spec is not None and s.spec.protocol == name],
@@ -163,8 +172,12 @@ class RunSet:
         tables = []
         for run in self:
             result = self._result(run, name, options)
-            dataset = result.to_dataset(name=result.name or name) if isinstance(result, xr.DataArray) else result
-            table = dataset.expand_dims("_").to_dataframe().reset_index().drop(columns="_")  # one row without dimensions
+            dataset = (
+                result.to_dataset(name=result.name or name) if isinstance(result, xr.DataArray) else result
+            )
+            table = (
+                dataset.expand_dims("_").to_dataframe().reset_index().drop(columns="_")
+            )  # one row without dimensions
             tables.append(self._labelled(run, table))
         return pd.concat(tables, ignore_index=True)
 
@@ -181,15 +194,23 @@ class RunSet:
         from clntk.measures.summary import scalars
 
         self._some()
-        chosen = self.default_measures() if measures is None else [m if isinstance(m, dict) else {"name": m} for m in measures]
+        chosen = (
+            self.default_measures()
+            if measures is None
+            else [m if isinstance(m, dict) else {"name": m} for m in measures]
+        )
         tables = []
         for run in self:
             values: dict[str, float] = {}
             for measure in self._measurable(run, chosen) if measures is None else chosen:
                 options = {key: value for key, value in measure.items() if key != "name"}
                 entry = registry.get("measure", measure["name"])
-                values |= scalars(measure["name"], self._result(run, measure["name"], options), entry.traits.get("scalar"))
-            tables.append(self._labelled(run, pd.DataFrame({"measure": list(values), "value": list(values.values())})))
+                values |= scalars(
+                    measure["name"], self._result(run, measure["name"], options), entry.traits.get("scalar")
+                )
+            tables.append(
+                self._labelled(run, pd.DataFrame({"measure": list(values), "value": list(values.values())}))
+            )
         return pd.concat(tables, ignore_index=True)
 
     def default_measures(self) -> list[dict[str, Any]]:
@@ -207,7 +228,9 @@ class RunSet:
 
     def _some(self) -> None:
         if not self.runs:
-            raise StoreError(f"{self.root or 'runs'}: expected finished runs to measure, found none (see clntk status)")
+            raise StoreError(
+                f"{self.root or 'runs'}: expected finished runs to measure, found none (see clntk status)"
+            )
 
     @staticmethod
     def _result(run: Run, name: str, options: dict[str, Any]) -> xr.DataArray | xr.Dataset:

@@ -126,24 +126,31 @@ class RunStore:
             StoreError: if there is no such folder.
         """
         if not self.root.is_dir():
-            raise StoreError(f"expected a folder of runs, found nothing at {self.root}; check the path, or run a protocol first")
+            raise StoreError(
+                f"expected a folder of runs, found nothing at {self.root}; check the path, or run a protocol first"
+            )
         out = [_published_standing(path) for path in self._published_folders()]
         done = {standing.run_id for standing in out}
         work = self.root / WORK
         for path in sorted(work.iterdir()) if work.is_dir() else ():
-            if path.name not in done:
+            if path.name not in done and (path / "spec.yaml").is_file():  # without one it was never enrolled
                 out.append(self._work_standing(path))
         return sorted(out, key=lambda standing: standing.run_id)
 
     def _published_folders(self) -> Iterator[Path]:
-        marks = ("provenance.json", "spec.yaml", "facts.nc")  # any of them: a truncated run is still to be named
+        marks = (
+            "provenance.json",
+            "spec.yaml",
+            "facts.nc",
+        )  # any of them: a truncated run is still to be named
         return (p for p in sorted(self.root.iterdir()) if any((p / mark).is_file() for mark in marks))
 
     def _work_standing(self, path: Path) -> Standing:
         try:
             spec = RunSpec.from_dict(read_yaml(path / "spec.yaml"))
         except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
-            what = f"{path}: spec.yaml cannot be read ({type(error).__name__}); delete this folder and run its protocol again"
+            why = f"spec.yaml cannot be read ({type(error).__name__})"
+            what = f"{path}: {why}; delete this folder and run its protocol again"
             return Standing(path.name, State.DAMAGED, None, what)
         failure = self.failure(path.name)
         if self.is_locked(path.name):
@@ -187,7 +194,9 @@ def read_published(path: Path) -> tuple[RunSpec, dict[str, Any]]:
 
 
 def damaged(path: Path, what: str) -> DamagedRun:
-    return DamagedRun(f"{path}: {what}; move this folder away and run its protocol again to compute the run anew")
+    return DamagedRun(
+        f"{path}: {what}; move this folder away and run its protocol again to compute the run anew"
+    )
 
 
 def _published_standing(path: Path) -> Standing:

@@ -151,7 +151,7 @@ def test_the_users_code_is_part_of_the_identity_where_it_takes_part(tmp_path, de
     mine_again, rich_again = specs()
     assert mine.run_id != mine_again.run_id
     assert rich.run_id == rich_again.run_id  # does not use it
-    assert (list(mine.code.values()), rich.code) == (["mine.py"], {})
+    assert (list(mine.code), rich.code) == (["mine.py"], {})
 
 
 def test_where_the_users_code_lies_is_not_part_of_the_identity():

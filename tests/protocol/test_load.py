@@ -284,3 +284,13 @@ def test_the_protocol_has_a_json_schema_for_editors():
     schema = Protocol.model_json_schema()
     assert set(schema["properties"]) == set(Protocol.model_fields)
     assert schema["additionalProperties"] is False
+
+
+def test_two_used_files_of_one_name_are_refused(tmp_path):
+    (tmp_path / "other").mkdir()
+    for place in (tmp_path, tmp_path / "other"):
+        (place / "mine.py").write_text("")
+    text = (find("smoke")).read_text() + "use: [mine.py, other/mine.py]\n"
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(ProtocolError, match=r"use\.1: .*a second file called mine\.py"):
+        load(tmp_path / "p.yaml")

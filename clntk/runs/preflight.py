@@ -1,0 +1,51 @@
+"""Before anything is trained: do stream, network, regime and loss of every condition fit together?"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+
+from clntk.errors import ClntkError, Problem, ProtocolError
+from clntk.protocol.spec import RunSpec
+from clntk.runs.build import build
+from clntk.strategies.training import Training
+
+
+def preflight(specs: Iterable[RunSpec]) -> None:
+    """Build each distinct condition once, for its first seed, and gather what does not fit.
+
+    An error that is not clntk's own comes from somebody's component: it is left to the run, which keeps its
+    traceback.
+
+    Raises:
+        ProtocolError: with every combination that cannot be trained.
+    """
+    problems, protocol = [], ""
+    for spec in _distinct(specs):
+        protocol = spec.protocol
+        try:
+            _fit(spec)
+        except ClntkError as error:
+            sweep = "".join(f", {key}={value}" for key, value in spec.sweep.items())
+            expected = "a stream, model, regime and strategy that fit together"
+            problems.append(
+                Problem(f"regimes.{spec.regime}{sweep}", expected, "the error below", f"\n    {error}")
+            )
+        except Exception:
+            continue
+    if problems:
+        raise ProtocolError(protocol, problems)
+
+
+def _fit(spec: RunSpec) -> None:
+    stream = build(spec).stream
+    names = {f.name for f in fields(Training)}
+    Training(**{key: value for key, value in spec.strategy.items() if key in names}).make_loss(stream)
+
+
+def _distinct(specs: Iterable[RunSpec]) -> Iterator[RunSpec]:
+    seen = set()
+    for spec in specs:
+        key = json.dumps([spec.stream, spec.model, spec.strategy, spec.regime_options], sort_keys=True)
+        if key not in seen:
+            seen.add(key)
+            yield spec

@@ -1,0 +1,53 @@
+"""What cannot be trained is said before anything is written."""
+
+import pytest
+
+import clntk
+from clntk.errors import ProtocolError
+from clntk.protocol import expand, load
+from clntk.registry import register
+from clntk.runs.preflight import preflight
+
+
+def problems_of(*arguments: object) -> list[str]:
+    with pytest.raises(ProtocolError) as caught:
+        preflight(expand(load(*arguments)))
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_all_conditions_that_do_not_fit_are_named_at_once():
+    first, second = problems_of(
+        "context_blobs", ["strategy.loss=cross_entropy", "regimes.rich.sd=[0.1]", "seeds=5"]
+    )
+    assert first.startswith("regimes.rich:")
+    assert "init_scale.sd: expected 2 entries" in first
+    assert second.startswith("regimes.lazy:")
+    assert "expected squared_error or sum_squared_error" in second
+
+
+def test_sweep_points_are_told_apart():
+    problems = problems_of("split_digits", ["sweep.stream.n_tasks=[2,11]", "seeds=1"])
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "regimes.rich, stream.n_tasks=11",
+        "regimes.lazy, stream.n_tasks=11",
+    ]
+
+
+def test_every_shipped_protocol_fits():
+    for name in ("smoke", "digits_rich_vs_lazy", "split_digits", "context_blobs"):
+        preflight(expand(load(name)))
+
+
+def test_nothing_is_written_for_a_protocol_that_does_not_fit(tmp_path):
+    with pytest.raises(ProtocolError, match="at most 10 tasks"):
+        clntk.run("split_digits", ["stream.n_tasks=11"], store=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_error_of_somebodys_own_component_is_left_to_the_run():
+    @register("stream")
+    def breaks(seeds, *, n_tasks: int = 2, n_probe: int = 2):
+        """A stream that breaks."""
+        raise KeyError("mine")
+
+    preflight(expand(load("smoke", ["stream.name=breaks"])))

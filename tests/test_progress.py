@@ -1,0 +1,85 @@
+"""Progress: bars on a terminal, lines in a log, nothing that can end a run."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from clntk.progress import progress
+from clntk.protocol import expand, load
+from clntk.runs.events import Event, What
+
+PHASES = ["A", "[/red]B"]  # a stranger's name for a phase may look like markup
+INFO = {
+    What.STARTED: {"phases": PHASES},
+    What.RESUMED: {"phases": PHASES, "done": 1},
+    What.EPOCH: {"phases": PHASES, "phase": "[/red]B", "epoch": 2, "epochs": 3, "loss": 0.123456},
+    What.BOUNDARY: {"phases": PHASES, "phase": "[/red]B", "done": 2},
+    What.DONE: {},
+    What.FAILED: {"reason": "lost [bold]nerve"},
+    What.SKIPPED: {},
+    What.WAITING: {},
+}
+
+
+@pytest.fixture
+def spec(write_protocol, tmp_path):
+    return expand(load(write_protocol(tmp_path), ["sweep={model.init_scale: [[1.0, 2.0]]}"]))[0]
+
+
+def shown(events, *, terminal, total=3):
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=150)
+    with progress(total, console) as listener:
+        for event in events:
+            listener(event)
+    return console.file.getvalue()
+
+
+def test_every_event_has_an_example():
+    assert set(INFO) == set(What)
+
+
+def test_a_log_has_one_line_for_each_thing_worth_one(spec):
+    out = shown([Event(what, spec, info) for what, info in INFO.items()], terminal=False)
+    assert "\x1b" not in out
+    name = "plain seed 0 model.init_scale=[1.0, 2.0]"
+    assert [re.sub(r"^ +\d+\.\ds ", "", line) for line in out.splitlines()] == [
+        f"[0/3] {name}: training on 2 phases",
+        f"[0/3] {name}: resumed after 1 of 2 phases",
+        f"[0/3] {name}: [/red]B trained (2 of 2)",
+        f"[1/3] {name}: done",
+        f"[2/3] {name}: FAILED: lost [bold]nerve",
+        f"[3/3] {name}: was done before",
+        f"[3/3] {name}: another process has this run; waiting for it",
+    ]
+
+
+def test_a_failure_of_before_says_how_to_try_again(spec):
+    failed = Event(What.FAILED, spec, {"reason": "lost", "before": True})
+    for terminal in (True, False):
+        assert "FAILED: lost (not tried again; --retry-failed does)" in shown([failed], terminal=terminal)
+
+
+def test_bars_take_every_event(spec):
+    out = shown([Event(what, spec, info) for what, info in INFO.items()], terminal=True)
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out)
+    assert "· [/red]B · epoch 2 · loss 0.123" in plain
+    assert "5/6" in plain  # the second epoch of the second phase
+    assert "3/3" in plain  # one done, one failed, one skipped
+    assert "FAILED: lost [bold]nerve" in plain
+    assert "resumed after 1 of 2 phases" in plain
+    assert "another process has this run" in plain
+
+
+def test_bars_end_where_a_run_is_interrupted(spec):
+    console = Console(file=io.StringIO(), force_terminal=True, width=150)
+
+    def interrupted():
+        with progress(1, console) as listener:
+            listener(Event(What.EPOCH, spec, INFO[What.EPOCH]))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert console.file.getvalue().endswith("\x1b[?25h")  # the cursor is back
