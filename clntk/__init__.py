@@ -13,7 +13,7 @@ _PUBLIC = {
     "ClntkError": "clntk.errors",
     "RunSet": "clntk.runs.runset",
     "compare_regimes": "clntk.stats.regimes",
-    "empirical_ntk": "clntk.kernels.reference",
+    "empirical_ntk": "clntk.kernels.empirical",
     "open_runs": "clntk.runs.runset",
     "register": "clntk.registry",
     "run": "clntk.runs.run",

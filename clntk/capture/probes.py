@@ -53,7 +53,7 @@ def kernels(look: Look) -> Fact:
     Returns:
         eval_task × other_task × probe × other_probe.
     """
-    from clntk.kernels.reference import empirical_ntk
+    from clntk.kernels.empirical import empirical_ntk
 
     model = copy.deepcopy(look.model).double()
     kernel = empirical_ntk(model, look.stacked.double(), mode="trace").detach().cpu().numpy()

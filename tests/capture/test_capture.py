@@ -13,7 +13,7 @@ from torch import nn
 import clntk
 from clntk.capture.look import Look, hidden_layers, undisturbed
 from clntk.errors import DataError, UnknownName
-from clntk.kernels.reference import empirical_ntk
+from clntk.kernels.empirical import empirical_ntk
 from clntk.registry import register
 
 

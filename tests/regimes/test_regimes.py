@@ -6,7 +6,7 @@ from torch import nn
 
 from clntk import registry
 from clntk.errors import DataError
-from clntk.kernels.reference import empirical_ntk
+from clntk.kernels.empirical import empirical_ntk
 from clntk.regimes.base import Regime, weight_layers
 from clntk.shape import TaskShape
 

@@ -1,0 +1,46 @@
+"""The two shapes in which a layer's share of the Jacobian is kept: as outer products, or written out."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Outer:
+    """A weight matrix's Jacobian as outer products, J[c,n] = Σ_t G[c,n,t,:] ⊗ U[n,t,:], never written out.
+
+    Args:
+        inputs: U, (examples N, positions T, a): what the layer saw. A column of ones stands for the bias.
+        grads: G, (outputs C, N, T, b): how each logit moves with what the layer gave.
+    """
+
+    inputs: Tensor
+    grads: Tensor
+
+    @property
+    def is_readout(self) -> bool:
+        """Whether the layer's output *is* the logits, so that G is the identity."""
+        c, n = self.grads.shape[:2]
+        if self.grads.shape[2:] != (1, c):
+            return False
+        identity = torch.eye(c, dtype=self.grads.dtype, device=self.grads.device)
+        return torch.equal(self.grads[:, :, 0], identity[:, None].expand(c, n, c))
+
+    def written_out(self) -> "Direct":
+        """The same Jacobian as (C, N, b · a)."""
+        return Direct((self.grads.mT @ self.inputs).flatten(2))
+
+
+@dataclass(frozen=True)
+class Direct:
+    """A Jacobian written out: few parameters, or few examples.
+
+    Args:
+        jacobian: (C, N, parameters).
+    """
+
+    jacobian: Tensor
+
+
+Group = Outer | Direct

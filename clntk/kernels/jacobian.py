@@ -1,0 +1,38 @@
+"""Jacobians of single parameters, example by example: the slow ways that are always right."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+CHUNK = 256  # examples differentiated at once
+
+
+def by_autograd(model: nn.Module, x: Tensor, output: int, names: Sequence[str]) -> Tensor:
+    """∂f_output(x_n)/∂(named parameters), one backward pass an example: (N, parameters)."""
+    parameters = [model.get_parameter(name) for name in names]
+    rows = []
+    with torch.enable_grad():
+        for n in range(len(x)):
+            logit = model(x[n : n + 1])[0, output]
+            if logit.requires_grad:
+                gradients = torch.autograd.grad(logit, parameters, allow_unused=True)
+            else:
+                gradients = [None] * len(parameters)
+            pairs = zip(gradients, parameters, strict=True)
+            rows.append(torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs]))
+    return torch.stack(rows).detach()
+
+
+def by_vmap(model: nn.Module, x: Tensor, output: int, names: Sequence[str]) -> Tensor:
+    """The same, vectorised over examples; raises whatever torch raises for models that it cannot vectorise."""
+    wanted = {name: model.get_parameter(name).detach() for name in names}
+    fixed = {name: p.detach() for name, p in model.named_parameters() if name not in wanted}
+    fixed |= dict(model.named_buffers())
+
+    def logit(parameters: dict[str, Tensor], example: Tensor) -> Tensor:
+        return functional_call(model, (parameters, fixed), (example[None],))[0, output]
+
+    gradients = vmap(grad(logit), in_dims=(None, 0), chunk_size=CHUNK)(wanted, x)
+    return torch.cat([gradients[name].reshape(len(x), -1) for name in names], dim=1)
