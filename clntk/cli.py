@@ -1,6 +1,7 @@
 """The command line: a thin layer over the public functions."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -159,6 +160,8 @@ def schema(use: UseOption = None) -> None:
 
 def main() -> None:
     """Entry point: a user's mistake is a sentence and exit status 1, an interrupt is status 130."""
+    # Avalanche imports qpsolvers, which warns that the one strategy that would need a solver has none
+    warnings.filterwarnings("ignore", "no QP solver found", UserWarning)
     try:
         app()
     except ClntkError as error:

@@ -74,7 +74,7 @@ def _carry_out(specs: list, store: Path, engine: str, retry_failed: bool, comman
     if tally.count("skipped") == len(specs):
         typer.echo(f"nothing to do: all {len(specs)} runs were done before and lie in {store}")
     else:
-        before = f", {tally.count('skipped')} were done before" if tally.count("skipped") else ""
+        before = f", {tally.count('skipped')} done before" if tally.count("skipped") else ""
         typer.echo(f"{tally.count('done')} of {len(specs)} runs done{before}; they lie in {store}")
     if tally.failed:
         typer.echo(f"{len(tally.failed)} failed; the first says: {tally.failed[0].message}", err=True)
