@@ -92,7 +92,7 @@ class TestRun:
         path, store = write_protocol(tmp_path), tmp_path / "runs"
         cli("run", path, "--store", store)
         done = cli("run", path, "seeds=3", "--store", store)
-        assert "2 of 3 runs done, 1 were done before" in done.out
+        assert "2 of 3 runs done, 1 done before" in done.out
 
     def test_a_damaged_run_is_told_and_what_to_do(self, smoke_copy, cli):
         run = next(path for path in smoke_copy.iterdir() if (path / "facts.nc").exists())

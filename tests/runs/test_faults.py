@@ -236,7 +236,7 @@ class TestFailingRuns:
         assert again.code == 1
         assert "(not tried again; --retry-failed does)" in again.out
         assert "training on" not in again.out.replace("while training on", "")
-        assert "0 of 2 runs done, 1 were done before" in again.out
+        assert "0 of 2 runs done, 1 done before" in again.out
         retried = cli("run", wild[0], "--store", wild[1], "--retry-failed")
         assert retried.code == 1
         assert "wild seed 0: training on 2 phases" in retried.out
