@@ -14,6 +14,7 @@ _PUBLIC = {
     "RunSet": "clntk.runs.runset",
     "compare_regimes": "clntk.stats.regimes",
     "empirical_ntk": "clntk.kernels.empirical",
+    "ntk_operator": "clntk.kernels.operator",
     "open_runs": "clntk.runs.runset",
     "register": "clntk.registry",
     "run": "clntk.runs.run",

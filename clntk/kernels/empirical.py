@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from clntk.errors import DataError
 from clntk.kernels.contract import Mode, add_share, mirror
-from clntk.kernels.groups import Group, Outer
+from clntk.kernels.groups import Group, Outer, squared_norms
 from clntk.kernels.refuse import refuse
 from clntk.kernels.route import route_of, shares
 
@@ -59,7 +59,7 @@ def empirical_ntk(
     if mode == "diag" and x2 is not None:
         raise DataError("empirical_ntk: expected x1 alone in mode diag, found x2 as well; leave it out")
     refuse(model, x1, x2)
-    route = route_of(model, x1, _names(model, params))
+    route = route_of(model, x1, parameter_names(model, params))
     outputs, left = shares(model, x1, route)
     right = left if x2 is None else shares(model, x2, route)[1]
     if mode == "sum_logits":
@@ -82,7 +82,7 @@ def _kernels(
     n, c = outputs.shape
     m = n if symmetric else _examples(right)
     if mode == "diag":
-        parts = {name: sum(_diagonal(group) for group in groups) for name, groups in left.items()}
+        parts = {name: sum(squared_norms(group) for group in groups) for name, groups in left.items()}
         return parts if per_layer else sum(parts.values(), outputs.new_zeros(n, c))
     held: Mode = "full" if mode == "full" else "trace"
     shape = (c, n, c, m) if held == "full" else (n, m)
@@ -93,8 +93,9 @@ def _kernels(
         for one, other in zip(groups, right[name], strict=True):
             add_share(kernel, one, other, mode=held, symmetric=symmetric)
         parts[name] = kernel
-    finish = lambda kernel: _finished(kernel, held, layout, symmetric)  # noqa: E731
-    return {name: finish(kernel) for name, kernel in parts.items()} if per_layer else finish(total)
+    if not per_layer:
+        return _finished(total, held, layout, symmetric)
+    return {name: _finished(kernel, held, layout, symmetric) for name, kernel in parts.items()}
 
 
 def _finished(kernel: Tensor, mode: Mode, layout: Layout, symmetric: bool) -> Tensor:
@@ -103,13 +104,6 @@ def _finished(kernel: Tensor, mode: Mode, layout: Layout, symmetric: bool) -> Te
     if symmetric:
         mirror(kernel)
     return kernel.permute(1, 0, 3, 2) if layout == "ncmd" else kernel
-
-
-def _diagonal(group: Group) -> Tensor:
-    """‖J[n,c]‖² by example and output: (N, C)."""
-    if isinstance(group, Outer) and group.inputs.shape[1] == 1:
-        return (group.grads.square().sum((2, 3)) * group.inputs.square().sum((1, 2))).T
-    return (group.written_out() if isinstance(group, Outer) else group).jacobian.square().sum(2).T
 
 
 def _summed(group: Group) -> Group:
@@ -124,7 +118,12 @@ def _examples(groups: dict[str, list[Group]]) -> int:
     return (first.grads if isinstance(first, Outer) else first.jacobian).shape[1]
 
 
-def _names(model: nn.Module, params: Iterable[str] | None) -> tuple[str, ...]:
+def parameter_names(model: nn.Module, params: Iterable[str] | None) -> tuple[str, ...]:
+    """The names given, or those of all parameters that require gradients.
+
+    Raises:
+        DataError: for a name that the model does not have, or that is frozen.
+    """
     known = dict(model.named_parameters())
     if params is None:
         return tuple(name for name, p in known.items() if p.requires_grad)

@@ -44,3 +44,10 @@ class Direct:
 
 
 Group = Outer | Direct
+
+
+def squared_norms(group: Group) -> Tensor:
+    """‖J[c,n]‖² of a group by example and output: (N, C)."""
+    if isinstance(group, Outer) and group.inputs.shape[1] == 1:
+        return (group.grads.square().sum((2, 3)) * group.inputs.square().sum((1, 2))).T
+    return (group.written_out() if isinstance(group, Outer) else group).jacobian.square().sum(2).T

@@ -85,6 +85,27 @@ def _patches(module: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:
     return functional.unfold(x, kernel, dilation=dilation, padding=padding, stride=stride)
 
 
+@rule_for(nn.ConvTranspose2d)
+def transposed_convolution(module: nn.ConvTranspose2d, call: Call, trained: frozenset[str]) -> list[Group]:
+    """The convolution's roles exchanged: every input position meets the patch of output gradients that it feeds."""
+    c, n = call.grads.shape[:2]
+    flat = call.grads.flatten(0, 1)
+    out = [Direct(call.grads.sum((3, 4)))] if "bias" in trained else []
+    if "weight" not in trained:
+        return out
+    kernel, dilation, padding, stride = module.kernel_size, module.dilation, module.padding, module.stride
+    patches = functional.unfold(flat, kernel, dilation=dilation, padding=padding, stride=stride)
+    # a large output padding leaves room for patches beyond the last input position: they are cut off
+    grid = [
+        (flat.shape[2 + i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
+        for i in (0, 1)
+    ]
+    height, width = call.x.shape[2:]
+    g = patches.view(c, n, module.groups, -1, *grid)[..., :height, :width].flatten(4).permute(2, 0, 1, 4, 3)
+    u = call.x.reshape(n, module.groups, -1, height * width).permute(1, 0, 3, 2)
+    return [*(Outer(u[k], g[k]) for k in range(module.groups)), *out]
+
+
 @rule_for(nn.LayerNorm, nn.RMSNorm)
 def layer_norm(module: nn.LayerNorm | nn.RMSNorm, call: Call, trained: frozenset[str]) -> list[Group]:
     """y = w · x̂ + b, elementwise over the normalised dimensions: J = Σ_t g_t x̂_t."""

@@ -123,6 +123,17 @@ CASES = {
     ),
     "conv1d": (lambda: flat(nn.Conv1d(3, 4, 3, padding=1), nn.ReLU(), features=28), SERIES),
     "conv transposed": (lambda: flat(nn.ConvTranspose2d(3, 2, 2), features=98), IMAGE),
+    "conv transposed, all options": (
+        lambda: flat(
+            nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, dilation=2, groups=2),
+            features=1176,
+        ),
+        (4, 6, 6),
+    ),
+    "conv transposed, output padding as large as the stride": (
+        lambda: flat(nn.ConvTranspose2d(4, 2, 3, stride=2, output_padding=2, dilation=3), features=722),
+        (4, 6, 6),
+    ),
     "batch norm": (lambda: flat(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), features=64), IMAGE),
     "group norm": (lambda: flat(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), features=64), IMAGE),
     "layer norm": (lambda: nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.GELU(), nn.Linear(6, 3)), (5,)),
