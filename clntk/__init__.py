@@ -15,6 +15,7 @@ _PUBLIC = {
     "compare_regimes": "clntk.stats.regimes",
     "empirical_ntk": "clntk.kernels.empirical",
     "ntk_operator": "clntk.kernels.operator",
+    "ntk_plan": "clntk.kernels.plan",
     "open_runs": "clntk.runs.runset",
     "register": "clntk.registry",
     "run": "clntk.runs.run",

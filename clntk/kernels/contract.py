@@ -41,12 +41,31 @@ def cheapest(left: Outer, right: Outer, mode: Mode) -> Method:
     """The contraction with the fewest multiplications."""
     c, n, t, b = left.grads.shape
     m, s, a = right.inputs.shape
-    if t == s == 1:
-        return "readout" if left.is_readout and right.is_readout else "gram"
+    if left.is_readout and right.is_readout:
+        return "readout"
+    costs = multiplications(n=n, m=m, t=t, s=s, a=a, b=b, c=c, mode=mode)
+    return min(costs, key=costs.__getitem__)
+
+
+def multiplications(
+    *, n: int, m: int, t: int, s: int, a: int, b: int, c: int, mode: Mode
+) -> dict[Method, int]:
+    """What each contraction of a group of outer products costs, without the saving of symmetry.
+
+    Args:
+        n, m: examples on both sides.
+        t, s: positions on both sides.
+        a, b: sizes of inputs and gradients.
+        c: outputs.
+        mode: what the kernel holds.
+    """
     outputs = c if mode == "trace" else c * c
-    positions = n * m * t * s * (a + outputs * (b + 1))
-    written = (n * t + m * s) * c * a * b + n * m * outputs * a * b
-    return "positions" if positions < written else "jacobian"
+    if t == s == 1:
+        return {"gram": n * m * (a + outputs * (b + 1))}
+    return {
+        "positions": n * m * t * s * (a + outputs * (b + 1)),
+        "jacobian": (n * t + m * s) * c * a * b + n * m * outputs * a * b,
+    }
 
 
 def _readout(kernel: Tensor, left: Outer, right: Outer, mode: Mode) -> None:
