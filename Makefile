@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test bench-ntk lint clean
 
 demo: $(VENV)/.installed  ## rich against lazy on five permuted-digit tasks, training to report
 	$(BIN)/clntk run digits_rich_vs_lazy --store runs/demo
@@ -11,6 +11,10 @@ demo: $(VENV)/.installed  ## rich against lazy on five permuted-digit tasks, tra
 
 test: $(VENV)/.installed  ## the whole default test-suite
 	$(BIN)/python -m pytest
+
+bench-ntk: $(VENV)/.installed  ## the tangent kernel beside its peers: about ten minutes
+	$(BIN)/python -m pip install --quiet --editable '.[ref]'
+	$(BIN)/python benchmarks/ntk.py
 
 lint: $(VENV)/.installed  ## style and the direction of imports
 	$(BIN)/ruff check .

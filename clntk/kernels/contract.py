@@ -104,15 +104,19 @@ def _positions(kernel: Tensor, left: Outer, right: Outer, mode: Mode, symmetric:
 
 
 def _direct(kernel: Tensor, left: Direct, right: Direct, mode: Mode, symmetric: bool) -> None:
-    """⟨J_cn, J_dm⟩."""
+    """⟨J_nc, J_md⟩, in blocks of examples of the left side, all outputs together."""
     j, k = left.jacobian, right.jacobian
     if mode == "trace":
-        for c in range(len(j)):
-            kernel.addmm_(j[c], k[c].T)
+        kernel.addmm_(j.flatten(1), k.flatten(1).T)
         return
-    for c in range(len(j)):
-        outputs = c + 1 if symmetric else len(k)
-        kernel[c].flatten(1)[:, : outputs * k.shape[1]].addmm_(j[c], k[:outputs].flatten(0, 1).T)
+    n, c, _ = j.shape
+    m, d, _ = k.shape
+    rows, columns = j.flatten(0, 1), k.flatten(0, 1)
+    step = max(1, BLOCK_BYTES // (c * m * d * kernel.element_size()))
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        block = (rows[start * c : stop * c] @ columns.T).view(stop - start, c, m, d)
+        kernel[:, start:stop].add_(block.permute(1, 0, 3, 2))
 
 
 def _blocks(kernel: Tensor, symmetric: bool) -> Iterator[tuple[int, slice, int]]:

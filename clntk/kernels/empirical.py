@@ -110,12 +110,12 @@ def _summed(group: Group) -> Group:
     """The group of the one logit Σ_c f_c."""
     if isinstance(group, Outer):
         return Outer(group.inputs, group.grads.sum(0, keepdim=True))
-    return type(group)(group.jacobian.sum(0, keepdim=True))
+    return type(group)(group.jacobian.sum(1, keepdim=True))
 
 
 def _examples(groups: dict[str, list[Group]]) -> int:
     first = next(iter(groups.values()))[0]
-    return (first.grads if isinstance(first, Outer) else first.jacobian).shape[1]
+    return len(first.inputs if isinstance(first, Outer) else first.jacobian)
 
 
 def parameter_names(model: nn.Module, params: Iterable[str] | None) -> tuple[str, ...]:

@@ -28,8 +28,10 @@ class Outer:
         return torch.equal(self.grads[:, :, 0], identity[:, None].expand(c, n, c))
 
     def written_out(self) -> "Direct":
-        """The same Jacobian as (C, N, b · a)."""
-        return Direct((self.grads.mT @ self.inputs).flatten(2))
+        """The same Jacobian as (N, C, b · a): one product an example, all outputs together."""
+        c, n, t, b = self.grads.shape
+        rows = self.grads.permute(1, 0, 3, 2).reshape(n, c * b, t)
+        return Direct((rows @ self.inputs).view(n, c, -1))
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Direct:
     """A Jacobian written out: few parameters, or few examples.
 
     Args:
-        jacobian: (C, N, parameters).
+        jacobian: (N, C, parameters).
     """
 
     jacobian: Tensor
@@ -47,7 +49,7 @@ Group = Outer | Direct
 
 
 def squared_norms(group: Group) -> Tensor:
-    """‖J[c,n]‖² of a group by example and output: (N, C)."""
+    """‖J[n,c]‖² of a group by example and output: (N, C)."""
     if isinstance(group, Outer) and group.inputs.shape[1] == 1:
         return (group.grads.square().sum((2, 3)) * group.inputs.square().sum((1, 2))).T
-    return (group.written_out() if isinstance(group, Outer) else group).jacobian.square().sum(2).T
+    return (group.written_out() if isinstance(group, Outer) else group).jacobian.square().sum(2)

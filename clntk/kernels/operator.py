@@ -165,7 +165,7 @@ def _product(group: Group, v: Tensor) -> Tensor:
     """J Jᵀ v for one group and v (C, N): first the weights that Jᵀ v moves, then what moving them does."""
     if not isinstance(group, Outer):
         rows = group.jacobian.flatten(0, 1)
-        return (rows @ (rows.T @ v.reshape(-1))).view(v.shape)
+        return (rows @ (rows.T @ v.T.reshape(-1))).view(v.shape[1], v.shape[0]).T
     inputs = group.inputs.flatten(0, 1)
     moved = torch.einsum("cn,cntb->ntb", v, group.grads).flatten(0, 1).T @ inputs  # (b, a)
     response = (inputs @ moved.T).view(*group.inputs.shape[:2], -1)

@@ -98,7 +98,7 @@ def _row(name: str, group: Group, route: Route, n: int, mode: Mode, item: int) -
         return PlanRow(
             name, method, costs[method], held * item
         )  # halved by symmetry, doubled: multiply and add
-    c, _, size = group.jacobian.shape
+    _, c, size = group.jacobian.shape
     outputs = c if mode == "trace" else c * c
     ways = {True: "written out, vectorised", False: "written out, one by one"}
     way = ways[route.vectorised] if name in route.rest else "written out"

@@ -66,7 +66,7 @@ def shares(model: nn.Module, x: Tensor, route: Route) -> tuple[Tensor, dict[str,
     differentiate = by_vmap if route.vectorised else by_autograd
     for name in route.rest:
         jacobian = [differentiate(model, x, c, (name,)) for c in range(outputs.shape[1])]
-        out[name] = [Direct(torch.stack(jacobian))]
+        out[name] = [Direct(torch.stack(jacobian, dim=1))]
     return outputs, out
 
 
@@ -137,7 +137,8 @@ def _off(expected: Tensor, groups: list[Group] | None) -> float:
     """The largest error of the rule's share; infinite if it is of another shape."""
     got = torch.zeros_like(expected)
     for group in groups or ():
-        rows = (group.written_out() if isinstance(group, Outer) else group).jacobian.flatten(0, 1)
+        jacobian = (group.written_out() if isinstance(group, Outer) else group).jacobian
+        rows = jacobian.transpose(0, 1).flatten(0, 1)  # in the order of _share: output by output
         if len(rows) != len(got):
             return float("inf")
         got += rows @ rows.T

@@ -40,7 +40,7 @@ def rule_for(*kinds: type[nn.Module]) -> Callable[[Rule], Rule]:
 def _affine(u: Tensor, g: Tensor, trained: frozenset[str]) -> list[Group]:
     """Weight and bias of one matrix: the bias is a column of ones beside the inputs."""
     if trained == {"bias"}:
-        return [Direct(g.sum(2))]
+        return [Direct(g.sum(2).transpose(0, 1))]
     if "bias" in trained:
         u = torch.cat([u, u.new_ones(*u.shape[:2], 1)], dim=2)
     return [Outer(u, g)]
@@ -90,7 +90,7 @@ def transposed_convolution(module: nn.ConvTranspose2d, call: Call, trained: froz
     """The convolution's roles exchanged: every input position meets the patch of output gradients that it feeds."""
     c, n = call.grads.shape[:2]
     flat = call.grads.flatten(0, 1)
-    out = [Direct(call.grads.sum((3, 4)))] if "bias" in trained else []
+    out = [Direct(call.grads.sum((3, 4)).transpose(0, 1))] if "bias" in trained else []
     if "weight" not in trained:
         return out
     kernel, dilation, padding, stride = module.kernel_size, module.dilation, module.padding, module.stride
@@ -135,7 +135,7 @@ def channel_norm(module: nn.Module, call: Call, trained: frozenset[str]) -> list
 def _scale_and_shift(normal: Tensor, g: Tensor, trained: frozenset[str]) -> list[Group]:
     parts = [(g * normal).sum(2)] if "weight" in trained else []
     parts += [g.sum(2)] if "bias" in trained else []
-    return [Direct(torch.cat(parts, dim=2))]
+    return [Direct(torch.cat(parts, dim=2).transpose(0, 1))]
 
 
 @rule_for(nn.Embedding)

@@ -11,6 +11,7 @@ import time
 import pytest
 
 import clntk
+from clntk.protocol import expand, load
 from clntk.runs.store import RunStore, State
 
 STREAM = {"name": "permuted_digits", "n_tasks": 4, "n_probe": 4}
@@ -18,27 +19,24 @@ PATIENCE = 120  # seconds until a process that does not get on is a failure
 
 
 @pytest.fixture(scope="module")
-def long_protocol(write_protocol, tmp_path_factory):
-    """Four tasks of a third of a second each, trained by any strategy."""
-
-    def write(strategy):
-        options = {"name": strategy, "epochs": 18, "batch_size": 32, "lr": 0.02, "momentum": 0.9}
-        return write_protocol(tmp_path_factory.mktemp(strategy), "long", stream=STREAM, strategy=options)
-
-    return write
-
-
-@pytest.fixture(scope="module")
-def whole(long_protocol, tmp_path_factory):
-    """The first run of the long protocol, as it comes out where nothing disturbs it."""
-    return lambda strategy: (
-        clntk.run(long_protocol(strategy), store=tmp_path_factory.mktemp("whole")).runs[0].path
+def protocol(write_protocol, tmp_path_factory):
+    """Four tasks of a third of a second each, with momentum: first without, then with a memory."""
+    options = {"name": "naive", "epochs": 18, "batch_size": 32, "lr": 0.02, "momentum": 0.9}
+    folder = tmp_path_factory.mktemp("long")
+    return write_protocol(
+        folder, "long", stream=STREAM, strategy=options, sweep={"strategy.name": ["naive", "replay"]}
     )
 
 
 @pytest.fixture(scope="module")
-def whole_naive(whole):
-    return whole("naive")
+def naive_and_replay(protocol):
+    return expand(load(protocol))
+
+
+@pytest.fixture(scope="module")
+def whole(protocol, tmp_path_factory):
+    """The store as it comes out where nothing disturbs it."""
+    return clntk.run(protocol, store=tmp_path_factory.mktemp("whole")).root
 
 
 @pytest.fixture
@@ -59,72 +57,70 @@ def start(tmp_path):
         process.communicate()
 
 
-def wait_for_a_boundary(store, process):
+def wait_for_a_boundary(store, spec, process):
     """Until the first phase of a run is saved."""
     deadline = time.monotonic() + PATIENCE
-    while not list(store.glob(".work/*/boundary.pt")):
+    while not (RunStore(store).work(spec.run_id) / "boundary.pt").exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
-def killed(process, store):
-    wait_for_a_boundary(store, process)
+def killed(process, store, spec):
+    """What a process said until it was killed in the middle of a run."""
+    wait_for_a_boundary(store, spec, process)
     os.kill(process.pid, signal.SIGKILL)
-    assert process.wait(PATIENCE) == -signal.SIGKILL
-    assert [s.state for s in RunStore(store).standings()] == [State.INTERRUPTED]
+    out, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGKILL
+    states = {s.run_id: s.state for s in RunStore(store).standings()}
+    assert states[spec.run_id] is State.INTERRUPTED
+    return out
 
 
 def test_a_killed_process_run_again_resumes_to_the_same_bits(
-    long_protocol, whole_naive, start, tmp_path, cli, differences
+    protocol, naive_and_replay, whole, start, tmp_path, cli, differences
 ):
-    path, store = long_protocol("naive"), tmp_path / "runs"
-    killed(start("run", path, "--store", store), store)
+    store, command = tmp_path / "runs", ["run", protocol, "--store", tmp_path / "runs"]
+    naive, replay = naive_and_replay
+    killed(start(*command), store, naive)
     status = cli("status", store).out
     assert re.search(r"long +interrupted +1", status)
+    assert re.search(r"long +pending +1", status)
 
-    again = start("run", path, "--store", store)
-    out, err = again.communicate(timeout=PATIENCE)
-    assert again.returncode == 0, err
-    assert re.search(r"plain seed 0: resumed after [123] of 4 phases", out)
-    assert "1 of 1 runs done" in out
+    out = killed(start(*command), store, replay)
+    assert re.search(r"seed 0 strategy.name=naive: resumed after [123] of 4 phases", out)
+    assert "seed 0 strategy.name=naive: done" in out
+    assert differences(whole / naive.run_id, store / naive.run_id) == []
+    assert not (store / replay.run_id).exists()
 
-    (run,) = clntk.open_runs(store)
-    assert differences(whole_naive, run.path) == []
+    again = cli(*command)
+    assert again.code == 0
+    assert re.search(r"seed 0 strategy.name=replay: resumed after [123] of 4 phases", again.out)
+    assert "1 of 2 runs done, 1 were done before" in again.out
+    assert differences(whole / replay.run_id, store / replay.run_id) == []
     assert not list((store / ".work").iterdir())
 
 
-def test_a_killed_replay_with_momentum_resumes_to_the_same_bits(
-    long_protocol, whole, start, tmp_path, cli, differences
-):
-    path, store = long_protocol("replay"), tmp_path / "runs"
-    killed(start("run", path, "--store", store), store)
-    again = cli("run", path, "--store", store)
-    assert again.code == 0
-    assert re.search(r"resumed after [123] of 4 phases", again.out)
-    assert differences(whole("replay"), clntk.open_runs(store).runs[0].path) == []
-
-
 def test_an_interrupt_says_how_to_go_on_and_resume_does(
-    long_protocol, whole_naive, start, tmp_path, cli, differences
+    protocol, naive_and_replay, whole, start, tmp_path, cli, differences
 ):
-    path, store = long_protocol("naive"), tmp_path / "runs"
-    process = start("run", path, "seeds=2", "--store", store)
-    wait_for_a_boundary(store, process)
+    store = tmp_path / "runs"
+    process = start("run", protocol, "seeds=[0]", "--store", store)
+    wait_for_a_boundary(store, naive_and_replay[0], process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "interrupted: everything up to the last task boundary is saved; go on with" in err
-    assert f"clntk run {path} seeds=2 --store {store}" in err
+    assert f"clntk run {protocol} 'seeds=[0]' --store {store}" in err
     assert "Traceback" not in out + err
     assert "FAILED" not in out
 
     done = cli("resume", store)
     assert done.code == 0
     assert "2 of 2 runs done" in done.out
-    assert re.search(r"seed 0: resumed after [123] of 4 phases", done.out)
-    assert "seed 1: training on 4 phases" in done.out
-    assert differences(whole_naive, store / whole_naive.name) == []
+    assert re.search(r"strategy.name=naive: resumed after [123] of 4 phases", done.out)
+    assert "strategy.name=replay: training on 4 phases" in done.out
+    assert [differences(whole / s.run_id, store / s.run_id) for s in naive_and_replay] == [[], []]
     assert "nothing to resume: 2 runs" in cli("resume", store).out
 
 

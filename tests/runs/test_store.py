@@ -10,6 +10,7 @@ import pytest
 import clntk
 from clntk.errors import DamagedRun, NewerFormat, StoreError
 from clntk.protocol import expand, load
+from clntk.runs.files import write_atomic
 from clntk.runs.store import RunStore, State, read_published
 
 
@@ -247,3 +248,26 @@ def test_nothing_unsafe_is_read_from_yaml(store, spec):
     path.write_text(hostile)
     assert store.standings()[0].state is State.DAMAGED
     assert not (store.root / "owned").exists()
+
+
+class TestFiles:
+    def test_whoever_reads_a_file_sees_the_old_or_the_new_whole(self, tmp_path):
+        path = tmp_path / "file"
+        write_atomic(path, b"old and long")
+        with path.open("rb") as reader:
+            write_atomic(path, b"new")
+            assert reader.read() == b"old and long"
+        assert path.read_bytes() == b"new"
+        assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+    def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(self, tmp_path, monkeypatch):
+        def full(fd):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        path = tmp_path / "file"
+        write_atomic(path, b"old")
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            write_atomic(path, b"new")
+        assert path.read_bytes() == b"old"
+        assert [p.name for p in tmp_path.iterdir()] == ["file"]
