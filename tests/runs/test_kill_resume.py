@@ -96,7 +96,7 @@ def test_a_killed_process_run_again_resumes_to_the_same_bits(
     again = cli(*command)
     assert again.code == 0
     assert re.search(r"seed 0 strategy.name=replay: resumed after [123] of 4 phases", again.out)
-    assert "1 of 2 runs done, 1 were done before" in again.out
+    assert "1 of 2 runs done, 1 done before" in again.out
     assert differences(whole / replay.run_id, store / replay.run_id) == []
     assert not list((store / ".work").iterdir())
 
