@@ -63,9 +63,7 @@ def empirical_ntk(
     outputs, left = shares(model, x1, route)
     right = left if x2 is None else shares(model, x2, route)[1]
     if mode == "sum_logits":
-        summed = left
-        left = {name: [_summed(group) for group in groups] for name, groups in summed.items()}
-        right = left if x2 is None else {name: [_summed(g) for g in groups] for name, groups in right.items()}
+        left, right = _all_summed(left), _all_summed(right)
     return _kernels(left, right, outputs, mode, per_layer, layout, symmetric=x2 is None)
 
 
@@ -104,6 +102,10 @@ def _finished(kernel: Tensor, mode: Mode, layout: Layout, symmetric: bool) -> Te
     if symmetric:
         mirror(kernel)
     return kernel.permute(1, 0, 3, 2) if layout == "ncmd" else kernel
+
+
+def _all_summed(shares: dict[str, list[Group]]) -> dict[str, list[Group]]:
+    return {name: [_summed(group) for group in groups] for name, groups in shares.items()}
 
 
 def _summed(group: Group) -> Group:
