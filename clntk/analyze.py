@@ -21,7 +21,4 @@ def analyze(name: str, runs: "RunSet", **options: Any) -> "Answer":
         UnknownName: if there is no such analysis.
         StoreError: if there are no finished runs, they are of several protocols, or lack a fact it needs.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")  # figures go to files; a display is never needed
     return registry.get("analysis", name)(runs.one_protocol(), **options)

@@ -1,5 +1,6 @@
 """The command line: a thin layer over the public functions."""
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -160,6 +161,7 @@ def schema(use: UseOption = None) -> None:
 
 def main() -> None:
     """Entry point: a user's mistake is a sentence and exit status 1, an interrupt is status 130."""
+    os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files: no display is needed
     # Avalanche imports qpsolvers, which warns that the one strategy that would need a solver has none
     warnings.filterwarnings("ignore", "no QP solver found", UserWarning)
     try:

@@ -37,7 +37,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
             "commit": commit,
             "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no")),
         }
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return None
 
 
