@@ -3,6 +3,7 @@
 RUN = "run"
 REGIME = "regime"
 SEED = "seed"
+CONDITION = "condition"  # the regime, and the sweep point where there is a sweep: what figures tell apart
 CHECKPOINT = "checkpoint"  # a labelled moment of a run: "init", then one per training phase
 STEP = "step"  # optimizer steps taken up to a checkpoint
 TASK = "task"  # the task trained

@@ -6,10 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from clntk.axes import CHECKPOINT, LABELS, SEED
+from clntk.axes import CHECKPOINT, CONDITION, LABELS, SEED
 from clntk.figures.style import palette
-
-CONDITION = "condition"
 
 
 def trajectory(

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from clntk import registry
 from clntk.errors import Problem, UnknownName, did_you_mean
+from clntk.protocol.spec import options_of
 
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 Seed = Annotated[int, Field(ge=0)]
@@ -164,7 +165,7 @@ def _component_problems(kind: str, path: str, value: Any) -> list[Problem]:
         known = registry.names(kind)
         hint = did_you_mean(value["name"], known) or f"known: {', '.join(known)}"
         return [Problem(f"{path}.name", f"the name of a registered {kind}", repr(value["name"]), hint)]
-    options = {key: option for key, option in value.items() if key != "name"}
+    options = options_of(value)
     try:
         entry.check(options)
     except ValidationError as error:

@@ -80,6 +80,11 @@ class RunSpec:
         return cls(**data)
 
 
+def options_of(component: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a component written as one mapping: everything but its name."""
+    return {key: value for key, value in component.items() if key != "name"}
+
+
 def content_hash(path: str | Path) -> str:
     """SHA-256 of a file's bytes."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -15,6 +15,7 @@ from clntk.analyze import analyze
 from clntk.errors import StoreError
 from clntk.figures.answer import Answer
 from clntk.figures.style import house_style
+from clntk.protocol.spec import options_of
 from clntk.provenance import environment
 from clntk.report.verdict import verdict
 from clntk.runs.files import disk_errors, write_atomic
@@ -74,7 +75,7 @@ def write_report(runs: "RunSet", path: str | Path) -> Path:
         environment=environment(),
     )
     path = Path(path).resolve()
-    with disk_errors(path.parent):
+    with disk_errors(path.parent, what="the report", option="--out"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, page.encode("utf-8"))
     return path
@@ -134,8 +135,8 @@ def _settings(runs: "RunSet") -> list[tuple[str, str]]:
         options = getattr(spec, part)
         told = [
             f"{key} = {'swept' if f'{part}.{key}' in runs.axes else value}"
-            for key, value in options.items()
-            if key != "name" and value is not None
+            for key, value in options_of(options).items()
+            if value is not None
         ]
         out.append((part, f"{options['name']}: {', '.join(told)}"))
     return out
@@ -144,7 +145,7 @@ def _settings(runs: "RunSet") -> list[tuple[str, str]]:
 def _regimes(runs: "RunSet") -> list[tuple[str, str]]:
     seen = {}
     for run in runs:
-        options = {k: v for k, v in run.spec.regime_options.items() if k != "name" and v is not None}
+        options = {k: v for k, v in options_of(run.spec.regime_options).items() if v is not None}
         told = ", ".join(f"{key} = {value}" for key, value in options.items())
         seen.setdefault(run.spec.regime, f"{run.spec.regime_options['name']}{': ' + told if told else ''}")
     return [(label, seen[label]) for label in runs.regimes]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from clntk import registry
-from clntk.protocol.spec import RunSpec
+from clntk.protocol.spec import RunSpec, options_of
 from clntk.regimes.base import Regime
 from clntk.seeding import Purpose, Seeds
 from clntk.streams.base import TaskStream
@@ -38,5 +38,4 @@ def build(spec: RunSpec) -> Built:
 
 def component(kind: str, options: dict[str, Any], *injected: Any) -> Any:
     """Call the component that ``options`` names with the rest of them."""
-    rest = {key: value for key, value in options.items() if key != "name"}
-    return registry.get(kind, options["name"])(*injected, **rest)
+    return registry.get(kind, options["name"])(*injected, **options_of(options))

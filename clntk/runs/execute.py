@@ -13,7 +13,7 @@ import torch
 from filelock import Timeout
 
 from clntk.errors import ClntkError, DamagedRun, Diverged, NewerFormat, StoreError
-from clntk.protocol.spec import RunSpec
+from clntk.protocol.spec import RunSpec, options_of
 from clntk.runs.boundary import (
     generator_state,
     load_boundary,
@@ -147,10 +147,7 @@ class _Session:
         device = torch.device(self.spec.device)
         capture = Capture(
             built.regime.model,
-            {
-                options["name"]: {k: v for k, v in options.items() if k != "name"}
-                for options in self.spec.probes
-            },
+            {probe["name"]: options_of(probe) for probe in self.spec.probes},
             inputs={task.name: task.probe.x.to(device) for task in built.stream.tasks},
         )
         plugin = CapturePlugin(capture, [], self._on_record)

@@ -9,13 +9,11 @@ import pandas as pd
 import xarray as xr
 
 from clntk import registry
-from clntk.axes import REGIME, RUN, SEED
+from clntk.axes import CONDITION, REGIME, RUN, SEED
 from clntk.errors import DataError, StoreError, did_you_mean
-from clntk.protocol.spec import RunSpec
+from clntk.protocol.spec import RunSpec, options_of
 from clntk.runs.opened import Run
 from clntk.runs.store import RunStore, Standing, State
-
-CONDITION = "condition"  # the regime, and the sweep point where there is a sweep: what figures tell apart
 
 
 class RunSet:
@@ -203,11 +201,9 @@ class RunSet:
         for run in self:
             values: dict[str, float] = {}
             for measure in self._measurable(run, chosen) if measures is None else chosen:
-                options = {key: value for key, value in measure.items() if key != "name"}
-                entry = registry.get("measure", measure["name"])
-                values |= scalars(
-                    measure["name"], self._result(run, measure["name"], options), entry.traits.get("scalar")
-                )
+                name = measure["name"]
+                result = self._result(run, name, options_of(measure))
+                values |= scalars(name, result, registry.get("measure", name).traits.get("scalar"))
             tables.append(
                 self._labelled(run, pd.DataFrame({"measure": list(values), "value": list(values.values())}))
             )
@@ -294,7 +290,7 @@ def _needs(measure: str) -> set[str]:
 
 
 def _probe_label(probe: dict[str, Any]) -> str:
-    options = ", ".join(f"{key}={value}" for key, value in probe.items() if key != "name")
+    options = ", ".join(f"{key}={value}" for key, value in options_of(probe).items())
     return f"{probe['name']}({options})" if options else probe["name"]
 
 
