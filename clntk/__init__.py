@@ -16,6 +16,7 @@ _PUBLIC = {
     "empirical_ntk": "clntk.kernels.empirical",
     "ntk_operator": "clntk.kernels.operator",
     "ntk_plan": "clntk.kernels.plan",
+    "open_ntk": "clntk.kernels.stored",
     "open_runs": "clntk.runs.runset",
     "register": "clntk.registry",
     "run": "clntk.runs.run",

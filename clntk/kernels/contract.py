@@ -1,71 +1,86 @@
-"""From shares of the Jacobian to shares of the kernel, each by the cheapest contraction.
-
-The full kernel is held as (C, N, C, M): for one pair of outputs all pairs of examples lie together, so that the Gram
-matrix of the inputs multiplies contiguous rows, and a symmetric kernel needs only the output pairs with d ≤ c.
-"""
+"""From shares of the Jacobian to shares of the kernel, each by the cheapest contraction."""
 
 from collections.abc import Iterator
-from typing import Literal
+from dataclasses import replace
 
+import torch
 from torch import Tensor
 
-from clntk.kernels.groups import Direct, Group, Outer
+from clntk.kernels import separable
+from clntk.kernels.allocate import empty, zeros
+from clntk.kernels.costs import Method, Mode, cheapest
+from clntk.kernels.groups import Direct, Group, Outer, outputs_and_examples
+from clntk.kernels.tiles import mirror, output_blocks, row_blocks
 
-Mode = Literal["full", "trace"]
-Method = Literal["readout", "gram", "positions", "jacobian"]
-BLOCK_BYTES = 8 * 2**20  # of an intermediate block: it should stay in cache
+BLOCK_BYTES = 16 * 2**20  # of an intermediate block: it should stay in cache
 
 
-def add_share(kernel: Tensor, left: Group, right: Group, *, mode: Mode, symmetric: bool) -> None:
+def contracted(left: list[Group], right: list[Group], *, mode: Mode, symmetric: bool, **how) -> Tensor:
+    """The kernel of all groups together, (N, M) for ``trace`` or (C, N, C, M) for ``full``.
+
+    Args:
+        left, right: the same groups on both sides, in the same order.
+        mode, symmetric, how: as for :func:`add_share`.
+    """
+    left, right = _merged(left), _merged(right)
+    (c, n), m = outputs_and_examples(left[0]), outputs_and_examples(right[0])[1]
+    like = left[0].inputs if isinstance(left[0], Outer) else left[0].jacobian
+    kernel = zeros((c, n, c, m) if mode == "full" else (n, m), like)
+    for one, other in zip(left, right, strict=True):
+        add_share(kernel, one, other, mode=mode, symmetric=symmetric, **how)
+    if symmetric:
+        mirror(kernel)
+    return kernel
+
+
+def _merged(groups: list[Group]) -> list[Group]:
+    """The same groups, with all written-out ones as one: one product rather than many thin ones."""
+    direct = [group.jacobian for group in groups if isinstance(group, Direct)]
+    outer: list[Group] = [group for group in groups if isinstance(group, Outer)]
+    return [*outer, Direct(torch.cat(direct, dim=2))] if direct else outer
+
+
+def add_share(
+    kernel: Tensor,
+    left: Group,
+    right: Group,
+    *,
+    mode: Mode,
+    symmetric: bool,
+    method: Method = "auto",
+    block_bytes: int = BLOCK_BYTES,
+) -> None:
     """Add ⟨J_left, J_right⟩ of one group of parameters to a kernel, in place.
 
     Args:
         kernel: (N, M) for ``trace``, (C, N, C, M) for ``full``; contiguous.
         left, right: the group on both sides.
         mode: what the kernel holds.
-        symmetric: both sides are the same examples; of a full kernel only d ≤ c is then filled (see :func:`mirror`).
+        symmetric: both sides are the same; the upper triangle is then left to :func:`clntk.kernels.tiles.mirror`.
+        method: which ways are allowed.
+        block_bytes: bound of the intermediate blocks, as far as the shapes allow.
     """
-    if isinstance(left, Outer):
-        method = cheapest(left, right, mode)
-        if method == "readout":
-            return _readout(kernel, left, right, mode)
-        if method == "gram":
-            return _gram(kernel, left, right, mode, symmetric)
-        if method == "positions":
-            return _positions(kernel, left, right, mode, symmetric)
-        left, right = left.written_out(), right.written_out()
-    return _direct(kernel, left, right, mode, symmetric)
-
-
-def cheapest(left: Outer, right: Outer, mode: Mode) -> Method:
-    """The contraction with the fewest multiplications."""
-    c, n, t, b = left.grads.shape
-    m, s, a = right.inputs.shape
-    if left.is_readout and right.is_readout:
-        return "readout"
-    costs = multiplications(n=n, m=m, t=t, s=s, a=a, b=b, c=c, mode=mode)
-    return min(costs, key=costs.__getitem__)
-
-
-def multiplications(
-    *, n: int, m: int, t: int, s: int, a: int, b: int, c: int, mode: Mode
-) -> dict[Method, int]:
-    """What each contraction of a group of outer products costs, without the saving of symmetry.
-
-    Args:
-        n, m: examples on both sides.
-        t, s: positions on both sides.
-        a, b: sizes of inputs and gradients.
-        c: outputs.
-        mode: what the kernel holds.
-    """
-    outputs = c if mode == "trace" else c * c
-    if t == s == 1:
-        return {"gram": n * m * (a + outputs * (b + 1))}
-    return {
-        "positions": n * m * t * s * (a + outputs * (b + 1)),
-        "jacobian": (n * t + m * s) * c * a * b + n * m * outputs * a * b,
-    }
+    if not isinstance(left, Outer):
+        return _accumulate(kernel, left.jacobian, right.jacobian, mode, symmetric)
+    way = cheapest(left, right, mode, method)
+    if way == "separable":
+        one = separable.parts(left)
+        other = one if symmetric or one is None else separable.parts(right)
+        if one is None or other is None:  # not to rounding, for these examples
+            left, right = replace(left, readout=None), replace(right, readout=None)
+        elif mode == "full":
+            return separable.add_full(kernel, one, other, block_bytes)
+        else:
+            left, right = one.as_one_output(), other.as_one_output()
+        way = cheapest(left, right, mode, method)
+    if way == "readout":
+        return _readout(kernel, left, right, mode)
+    if way == "jacobian":
+        for one, other in _written(left, right, symmetric, block_bytes):
+            _accumulate(kernel, one, other, mode, symmetric)
+        return None
+    add = {"gram": (_gram_trace, _gram), "positions": (_positions_trace, _positions)}[way][mode == "full"]
+    return add(kernel, left, right, symmetric, block_bytes)
 
 
 def _readout(kernel: Tensor, left: Outer, right: Outer, mode: Mode) -> None:
@@ -77,60 +92,82 @@ def _readout(kernel: Tensor, left: Outer, right: Outer, mode: Mode) -> None:
         kernel.diagonal(dim1=0, dim2=2).add_(gram[:, :, None])
 
 
-def _gram(kernel: Tensor, left: Outer, right: Outer, mode: Mode, symmetric: bool) -> None:
+def _gram(kernel: Tensor, left: Outer, right: Outer, symmetric: bool, block_bytes: int) -> None:
     """One position: ⟨u_n, u_m⟩ · ⟨g_cn, g_dm⟩."""
     inputs = left.inputs[:, 0] @ right.inputs[:, 0].T
-    g, h = left.grads[:, :, 0], right.grads[:, :, 0]
-    if mode == "trace":
-        kernel.addcmul_(inputs, g.transpose(0, 1).flatten(1) @ h.transpose(0, 1).flatten(1).T)
-        return
-    for c, rows, outputs in _blocks(kernel, symmetric):
-        grads = (g[c, rows] @ h[:outputs].flatten(0, 1).T).view(-1, outputs, kernel.shape[3])
-        kernel[c, rows, :outputs].addcmul_(grads, inputs[rows, None])
+    g = left.stacked()[:, :, 0]
+    h = g if symmetric else right.stacked()[:, :, 0]
+    step = max(1, block_bytes // (kernel[0, 0].numel() * kernel.element_size()))
+    for c, rows, outputs, columns in output_blocks(kernel.shape, symmetric, step):
+        others = h[outputs, columns]
+        grads = (g[c, rows] @ others.flatten(0, 1).T).view(-1, *others.shape[:2])
+        kernel[c, rows, outputs, columns].addcmul_(grads, inputs[rows, None, columns])
 
 
-def _positions(kernel: Tensor, left: Outer, right: Outer, mode: Mode, symmetric: bool) -> None:
-    """Few positions: Σ_ts ⟨u_nt, u_ms⟩ · ⟨g_cnt, g_dms⟩, example by example of the left side."""
-    m, s, _a = right.inputs.shape
-    flat = right.inputs.flatten(0, 1)
-    for n in range(len(left.inputs)):
-        inputs = left.inputs[n] @ flat.T  # (t, m · s)
-        for c in range(len(left.grads)):
-            outputs = range(c, c + 1) if mode == "trace" else range(c + 1 if symmetric else len(right.grads))
-            for d in outputs:
-                grads = left.grads[c, n] @ right.grads[d].flatten(0, 1).T
-                share = (inputs * grads).view(-1, m, s).sum((0, 2))
-                (kernel[n] if mode == "trace" else kernel[c, n, d]).add_(share)
+def _gram_trace(kernel: Tensor, left: Outer, right: Outer, symmetric: bool, block_bytes: int) -> None:
+    u, v = left.inputs[:, 0], right.inputs[:, 0]
+    for rows, columns in row_blocks(*kernel.shape, symmetric):
+        grads = torch.zeros_like(kernel[rows, columns])
+        for g, h in zip(left.grads, right.grads, strict=True):
+            grads.addmm_(g[rows, 0], h[columns, 0].T)
+        kernel[rows, columns].addcmul_(u[rows] @ v[columns].T, grads)
 
 
-def _direct(kernel: Tensor, left: Direct, right: Direct, mode: Mode, symmetric: bool) -> None:
-    """⟨J_nc, J_md⟩, in blocks of examples of the left side, all outputs together."""
-    j, k = left.jacobian, right.jacobian
-    if mode == "trace":
-        kernel.addmm_(j.flatten(1), k.flatten(1).T)
-        return
-    n, c, _ = j.shape
-    m, d, _ = k.shape
-    rows, columns = j.flatten(0, 1), k.flatten(0, 1)
-    step = max(1, BLOCK_BYTES // (c * m * d * kernel.element_size()))
-    for start in range(0, n, step):
-        stop = min(start + step, n)
-        block = (rows[start * c : stop * c] @ columns.T).view(stop - start, c, m, d)
-        kernel[:, start:stop].add_(block.permute(1, 0, 3, 2))
+def _positions(kernel: Tensor, left: Outer, right: Outer, symmetric: bool, block_bytes: int) -> None:
+    """Few positions: Σ_ts ⟨u_nt, u_ms⟩ · ⟨g_cnt, g_dms⟩."""
+    (_, _, t, _, _), (d, m, s, _, _) = left.sizes, right.sizes
+    g = left.stacked()
+    h = g if symmetric else right.stacked()
+    step = max(1, block_bytes // (t * d * m * s * kernel.element_size()))
+    inputs, of = None, None
+    for c, rows, outputs, columns in output_blocks(kernel.shape, symmetric, step):
+        if of != rows:
+            inputs, of = _position_gram(left.inputs[rows], right.inputs), rows
+        for k in range(d)[outputs]:
+            grads = _position_gram(g[c, rows], h[k, columns])
+            kernel[c, rows, k, columns].add_(grads.mul_(inputs[:, :, columns]).sum((1, 3)))
 
 
-def _blocks(kernel: Tensor, symmetric: bool) -> Iterator[tuple[int, slice, int]]:
-    """Output c, a slice of its examples, and the number of outputs d to pair it with."""
-    n_outputs, n, _, m = kernel.shape
-    for c in range(n_outputs):
-        outputs = c + 1 if symmetric else kernel.shape[2]
-        step = max(1, BLOCK_BYTES // (outputs * m * kernel.element_size()))
-        for start in range(0, n, step):
-            yield c, slice(start, min(start + step, n)), outputs
+def _positions_trace(kernel: Tensor, left: Outer, right: Outer, symmetric: bool, block_bytes: int) -> None:
+    (_, n, t, _, _), (_, m, s, _, _) = left.sizes, right.sizes
+    step = max(1, block_bytes // (t * m * s * kernel.element_size()))
+    for _, rows, _, columns in output_blocks((1, n, 1, m), symmetric, step):
+        inputs = _position_gram(left.inputs[rows], right.inputs[columns])
+        grads = torch.zeros_like(inputs)
+        for g, h in zip(left.grads, right.grads, strict=True):
+            grads += _position_gram(g[rows], h[columns])
+        kernel[rows, columns].add_(inputs.mul_(grads).sum((1, 3)))
 
 
-def mirror(kernel: Tensor) -> None:
-    """Fill the output pairs d > c of a symmetric full kernel from K[c,n,d,m] = K[d,m,c,n], in place."""
-    for c in range(len(kernel)):
-        for d in range(c):
-            kernel[d, :, c].copy_(kernel[c, :, d].T)
+def _position_gram(left: Tensor, right: Tensor) -> Tensor:
+    """(N, T, k) and (M, S, k) → inner products (N, T, M, S)."""
+    gram = left.flatten(0, 1) @ right.flatten(0, 1).T
+    return gram.view(*left.shape[:2], *right.shape[:2])
+
+
+def _written(left: Outer, right: Outer, symmetric: bool, block_bytes: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The Jacobians of both sides, a rectangle of the weights at a time, in buffers that are used again."""
+    c, n, _, a, b = left.sizes
+    most = max(n, right.sizes[1])
+    held = max(1, block_bytes // (c * most * left.inputs.element_size()))  # weights at a time
+    width = min(a, max(1, held // b), held)
+    height = min(b, max(1, held // width))
+    buffers = [empty((c * most * width * height,), left.inputs) for _ in range(1 if symmetric else 2)]
+    for top in range(0, b, height):
+        for start in range(0, a, width):
+            where = slice(top, top + height), slice(start, start + width)
+            one = left.write(*where, buffers[0])
+            yield one, one if symmetric else right.write(*where, buffers[1])
+
+
+def _accumulate(kernel: Tensor, left: Tensor, right: Tensor, mode: Mode, symmetric: bool) -> None:
+    """Add ⟨J_cn, J_dm⟩, of (C, N, parameters) on both sides."""
+    if mode == "full":
+        kernel, left, right = (
+            kernel.flatten(2).flatten(0, 1),
+            left.flatten(0, 1)[None],
+            right.flatten(0, 1)[None],
+        )
+    for rows, columns in row_blocks(*kernel.shape, symmetric):
+        for j, k in zip(left, right, strict=True):
+            kernel[rows, columns].addmm_(j[rows], k[columns].T)

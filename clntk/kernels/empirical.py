@@ -1,19 +1,24 @@
 """The empirical neural tangent kernel: exact, layer by layer, without ever forming the Jacobian."""
 
 from collections.abc import Iterable
-from typing import Literal
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
 
+import numpy as np
+import xarray as xr
 from torch import Tensor, nn
 
-from clntk.errors import DataError
-from clntk.kernels.contract import Mode, add_share, mirror
-from clntk.kernels.groups import Group, Outer, squared_norms
+from clntk.kernels.arguments import KernelMode, Layout, check_choices, check_combination, parameter_names
+from clntk.kernels.budget import refuse_beyond_memory
+from clntk.kernels.contract import BLOCK_BYTES, contracted
+from clntk.kernels.costs import Method, Mode
+from clntk.kernels.groups import Direct, Group, Outer, squared_norms
+from clntk.kernels.precision import full_precision
 from clntk.kernels.refuse import refuse
-from clntk.kernels.route import route_of, shares
+from clntk.kernels.route import footprint, shares
 
-KernelMode = Literal["full", "trace", "diag", "sum_logits"]
-Layout = Literal["ncmd", "cndm"]
-MODES = ("full", "trace", "diag", "sum_logits")
+TILE_BYTES = 128 * 2**20  # of a tile on disk
 
 
 def empirical_ntk(
@@ -25,7 +30,10 @@ def empirical_ntk(
     per_layer: bool = False,
     params: Iterable[str] | None = None,
     layout: Layout = "ncmd",
-) -> Tensor | dict[str, Tensor]:
+    block_bytes: int | None = None,
+    out: str | Path | None = None,
+    method: Method = "auto",
+) -> Tensor | dict[str, Tensor] | xr.DataArray:
     """The empirical NTK of a network's logits, K[n,c,m,d] = ⟨∂f_c(x1_n)/∂θ, ∂f_d(x2_m)/∂θ⟩.
 
     A layer's Jacobian is a sum of outer products of what it saw and what comes back to it, so that its share of the
@@ -44,64 +52,126 @@ def empirical_ntk(
             sum to the kernel.
         params: names of the parameters θ; by default all that require gradients.
         layout: of a full kernel: ``ncmd`` is (N, C, M, C), ``cndm`` (C, N, C, M), which is how it lies in memory.
+        block_bytes: bound of the intermediate blocks, as far as the shapes allow, by default 16 MiB; with ``out``, of a
+            tile, by default 128 MiB.
+        out: a folder to write a kernel to that is too large for memory, as Zarr, tile by tile: interrupted, the same
+            call goes on where it stopped. Of a symmetric kernel only the lower tiles are written.
+        method: ``auto`` takes, layer by layer, the way with the fewest multiplications (:func:`clntk.ntk_plan` shows
+            it); ``gram`` products of Gram matrices, ``jacobian`` Jacobians written out a piece at a time,
+            ``autograd`` no rules, but every parameter differentiated example by example: slow, and a reference.
 
     Returns:
-        The kernel in the dtype of the parameters and on their device, not normalised by width or examples.
+        The kernel in the dtype of the parameters and on their device, not normalised by width or examples; with
+        ``out``, as a lazy array (:func:`clntk.open_ntk`).
 
     Raises:
         DataError: for an empty batch, outputs of another rank or that couple examples, a module in a mode that makes f
-            depend on the batch or on chance, unknown or no parameters, or an unknown mode.
+            depend on the batch or on chance, unknown or no parameters, an unknown mode, layout or method; a kernel too
+            large for the free memory or disk, before anything is computed; a folder ``out`` that holds something else.
 
     Source: Jacot et al. 2018, arXiv 1806.07572, eq. (4), at finite width.
     """
-    if mode not in MODES:
-        raise DataError(f"empirical_ntk.mode: expected one of {', '.join(MODES)}, found {mode!r}")
-    if mode == "diag" and x2 is not None:
-        raise DataError("empirical_ntk: expected x1 alone in mode diag, found x2 as well; leave it out")
+    check_choices(mode=mode, layout=layout, method=method)
+    check_combination(mode, x2, per_layer=per_layer, stored=out is not None)
     refuse(model, x1, x2)
-    route = route_of(model, x1, parameter_names(model, params))
-    outputs, left = shares(model, x1, route)
-    right = left if x2 is None else shares(model, x2, route)[1]
-    if mode == "sum_logits":
-        left, right = _all_summed(left), _all_summed(right)
-    return _kernels(left, right, outputs, mode, per_layer, layout, symmetric=x2 is None)
+    names = parameter_names(model, params)
+    with full_precision():
+        if out is not None:
+            return _on_disk(model, x1, x2, names, mode, layout, method, block_bytes or TILE_BYTES, Path(out))
+        _check_memory(model, x1, x2, names, mode, method, len(names) if per_layer else 1)
+        left = _shares(model, x1, names, mode, method)
+        if mode == "diag":
+            return _diagonals(left, per_layer)
+        right = left if x2 is None else _shares(model, x2, names, mode, method)
+        how = {"mode": _held(mode), "method": method, "block_bytes": block_bytes or BLOCK_BYTES}
+        if per_layer:
+            return {
+                name: _kernel(left[name], right[name], layout, symmetric=x2 is None, **how) for name in left
+            }
+        return _kernel(_all(left), _all(right), layout, symmetric=x2 is None, **how)
 
 
-def _kernels(
-    left: dict[str, list[Group]],
-    right: dict[str, list[Group]],
-    outputs: Tensor,
+def _held(mode: KernelMode) -> Mode:
+    return "full" if mode == "full" else "trace"
+
+
+def _all(found: dict[str, list[Group]]) -> list[Group]:
+    return list(chain(*found.values()))
+
+
+def _shares(
+    model: nn.Module, x: Tensor, names: tuple[str, ...], mode: KernelMode, method: Method
+) -> dict[str, list[Group]]:
+    found = shares(model, x, names, method)[1]
+    return _all_summed(found) if mode == "sum_logits" else found
+
+
+def _check_memory(
+    model: nn.Module,
+    x1: Tensor,
+    x2: Tensor | None,
+    names: tuple[str, ...],
     mode: KernelMode,
-    per_layer: bool,
+    method: Method,
+    kernels: int,
+) -> None:
+    """
+    Raises:
+        DataError: if the kernel, or as many of them, does not fit in the free memory.
+    """
+    outputs, per_example, item = footprint(model, x1, names, method)
+    n, m = len(x1), len(x1 if x2 is None else x2)
+    entries = {"full": n * m * outputs**2, "diag": n * outputs}.get(mode, n * m)
+    beside = (n if x2 is None else n + m) * per_example
+    refuse_beyond_memory(entries * kernels * item, beside * item, x1.device)
+
+
+def _on_disk(
+    model: nn.Module,
+    x1: Tensor,
+    x2: Tensor | None,
+    names: tuple[str, ...],
+    mode: KernelMode,
     layout: Layout,
-    *,
-    symmetric: bool,
-) -> Tensor | dict[str, Tensor]:
-    n, c = outputs.shape
-    m = n if symmetric else _examples(right)
-    if mode == "diag":
-        parts = {name: sum(squared_norms(group) for group in groups) for name, groups in left.items()}
-        return parts if per_layer else sum(parts.values(), outputs.new_zeros(n, c))
-    held: Mode = "full" if mode == "full" else "trace"
-    shape = (c, n, c, m) if held == "full" else (n, m)
-    total = outputs.new_zeros(shape)
-    parts = {}
-    for name, groups in left.items():
-        kernel = outputs.new_zeros(shape) if per_layer else total
-        for one, other in zip(groups, right[name], strict=True):
-            add_share(kernel, one, other, mode=held, symmetric=symmetric)
-        parts[name] = kernel
-    if not per_layer:
-        return _finished(total, held, layout, symmetric)
-    return {name: _finished(kernel, held, layout, symmetric) for name, kernel in parts.items()}
+    method: Method,
+    tile_bytes: int,
+    out: Path,
+) -> xr.DataArray:
+    from clntk.kernels import stored  # brings Zarr, which few need
+    from clntk.kernels.tiling import Tiling
+
+    outputs, per_example, item = footprint(model, x1, names, method)
+    m = len(x1 if x2 is None else x2)
+    if mode == "full":
+        tiling = Tiling.of(len(x1), m, outputs, item, tile_bytes, layout=layout, symmetric=x2 is None)
+    else:
+        tiling = Tiling.of(len(x1), m, 1, item, tile_bytes, layout="nm", symmetric=x2 is None)
+    kept = max(2, 4 * tile_bytes // (tiling.side * per_example * item))
+
+    @lru_cache(maxsize=kept)
+    def side(second: bool, start: int, stop: int) -> list[Group]:
+        return _all(_shares(model, (x2 if second else x1)[start:stop], names, mode, method))
+
+    def tile(rows: slice, columns: slice) -> np.ndarray:
+        same = x2 is None and rows == columns
+        left, right = side(False, rows.start, rows.stop), side(x2 is not None, columns.start, columns.stop)
+        return _kernel(left, right, layout, mode=_held(mode), symmetric=same, method=method).cpu().numpy()
+
+    dtype = np.dtype(f"f{item}")
+    identity = stored.identity_of(model, x1, x2, mode, ",".join(names))
+    return stored.write(out, tiling, dtype, identity, tile)
 
 
-def _finished(kernel: Tensor, mode: Mode, layout: Layout, symmetric: bool) -> Tensor:
-    if mode == "trace":
-        return kernel
-    if symmetric:
-        mirror(kernel)
-    return kernel.permute(1, 0, 3, 2) if layout == "ncmd" else kernel
+def _diagonals(found: dict[str, list[Group]], per_layer: bool) -> Tensor | dict[str, Tensor]:
+    parts = {name: sum(squared_norms(group) for group in groups) for name, groups in found.items()}
+    return parts if per_layer else sum(parts.values())
+
+
+def _kernel(
+    left: list[Group], right: list[Group], layout: Layout, *, mode: Mode, symmetric: bool, **how
+) -> Tensor:
+    kernel = contracted(left, right, mode=mode, symmetric=symmetric, **how)
+    return kernel.permute(1, 0, 3, 2) if mode == "full" and layout == "ncmd" else kernel
 
 
 def _all_summed(shares: dict[str, list[Group]]) -> dict[str, list[Group]]:
@@ -111,29 +181,5 @@ def _all_summed(shares: dict[str, list[Group]]) -> dict[str, list[Group]]:
 def _summed(group: Group) -> Group:
     """The group of the one logit Σ_c f_c."""
     if isinstance(group, Outer):
-        return Outer(group.inputs, group.grads.sum(0, keepdim=True))
-    return type(group)(group.jacobian.sum(1, keepdim=True))
-
-
-def _examples(groups: dict[str, list[Group]]) -> int:
-    first = next(iter(groups.values()))[0]
-    return len(first.inputs if isinstance(first, Outer) else first.jacobian)
-
-
-def parameter_names(model: nn.Module, params: Iterable[str] | None) -> tuple[str, ...]:
-    """The names given, or those of all parameters that require gradients.
-
-    Raises:
-        DataError: for a name that the model does not have, or that is frozen.
-    """
-    known = dict(model.named_parameters())
-    if params is None:
-        return tuple(name for name, p in known.items() if p.requires_grad)
-    chosen = tuple(params)
-    for name in chosen:
-        if name not in known or not known[name].requires_grad:
-            trained = ", ".join(n for n, p in known.items() if p.requires_grad)
-            raise DataError(
-                f"empirical_ntk.params: expected names of parameters that require gradients ({trained}), found {name!r}"
-            )
-    return chosen
+        return Outer(group.inputs, (sum(group.grads),))
+    return Direct(group.jacobian.sum(0, keepdim=True))

@@ -9,13 +9,23 @@ from torch.func import functional_call, grad, vmap
 CHUNK = 256  # examples differentiated at once
 
 
-def by_autograd(model: nn.Module, x: Tensor, output: int, names: Sequence[str]) -> Tensor:
-    """∂f_output(x_n)/∂(named parameters), one backward pass an example: (N, parameters)."""
+def by_autograd(model: nn.Module, x: Tensor, direction: Tensor, names: Sequence[str]) -> Tensor:
+    """∂⟨f(x_n), direction⟩/∂(named parameters), one backward pass an example.
+
+    Args:
+        model: the network.
+        x: N inputs.
+        direction: (C), which sum of the logits.
+        names: of the parameters.
+
+    Returns:
+        (N, parameters), in the order of the names.
+    """
     parameters = [model.get_parameter(name) for name in names]
     rows = []
     with torch.enable_grad():
         for n in range(len(x)):
-            logit = model(x[n : n + 1])[0, output]
+            logit = model(x[n : n + 1])[0] @ direction
             if logit.requires_grad:
                 gradients = torch.autograd.grad(logit, parameters, allow_unused=True)
             else:
@@ -25,14 +35,14 @@ def by_autograd(model: nn.Module, x: Tensor, output: int, names: Sequence[str]) 
     return torch.stack(rows).detach()
 
 
-def by_vmap(model: nn.Module, x: Tensor, output: int, names: Sequence[str]) -> Tensor:
+def by_vmap(model: nn.Module, x: Tensor, direction: Tensor, names: Sequence[str]) -> Tensor:
     """The same, vectorised over examples; raises whatever torch raises for models that it cannot vectorise."""
     wanted = {name: model.get_parameter(name).detach() for name in names}
     fixed = {name: p.detach() for name, p in model.named_parameters() if name not in wanted}
     fixed |= dict(model.named_buffers())
 
     def logit(parameters: dict[str, Tensor], example: Tensor) -> Tensor:
-        return functional_call(model, (parameters, fixed), (example[None],))[0, output]
+        return functional_call(model, (parameters, fixed), (example[None],))[0] @ direction
 
     gradients = vmap(grad(logit), in_dims=(None, 0), chunk_size=CHUNK)(wanted, x)
     return torch.cat([gradients[name].reshape(len(x), -1) for name in names], dim=1)

@@ -9,10 +9,11 @@ from scipy.sparse.linalg import LinearOperator, cg, eigsh
 from torch import Tensor, nn
 
 from clntk.errors import ClntkError, DataError
-from clntk.kernels.empirical import parameter_names
+from clntk.kernels.arguments import parameter_names
 from clntk.kernels.groups import Group, Outer, squared_norms
+from clntk.kernels.precision import full_precision
 from clntk.kernels.refuse import refuse
-from clntk.kernels.route import route_of, shares
+from clntk.kernels.route import shares
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ def ntk_operator(model: nn.Module, x: Tensor, *, params: Iterable[str] | None = 
         DataError: as :func:`clntk.empirical_ntk` does.
     """
     refuse(model, x)
-    route = route_of(model, x, parameter_names(model, params))
-    outputs, groups = shares(model, x, route)
+    with full_precision():
+        outputs, groups = shares(model, x, parameter_names(model, params))
     return NTKOperator([group for parts in groups.values() for group in parts], outputs)
 
 
@@ -48,6 +49,7 @@ class NTKOperator:
 
     def __init__(self, groups: list[Group], outputs: Tensor) -> None:
         self.groups = groups
+        self._factors = [_factors(group) for group in groups]
         self.n_examples, self.n_outputs = outputs.shape
         self.dtype, self.device = outputs.dtype, outputs.device
 
@@ -72,9 +74,10 @@ class NTKOperator:
             )
         v = vectors.to(self.dtype).view(self.n_examples, self.n_outputs, -1).permute(2, 1, 0)  # (k, C, N)
         out = torch.zeros_like(v)
-        for group in self.groups:
-            for i in range(len(v)):
-                out[i] += _product(group, v[i])
+        with full_precision():
+            for factors in self._factors:
+                for i in range(len(v)):
+                    out[i] += _product(*factors, v[i])
         return out.permute(2, 1, 0).reshape(vectors.shape)
 
     def diagonal(self) -> Tensor:
@@ -161,12 +164,17 @@ class NTKOperator:
         return torch.as_tensor(np.ascontiguousarray(array), dtype=self.dtype, device=self.device)
 
 
-def _product(group: Group, v: Tensor) -> Tensor:
+def _factors(group: Group) -> tuple[Tensor | None, Tensor]:
+    """Inputs and gradients of a group, in one piece each; or none and its Jacobian."""
+    return (group.inputs, group.stacked()) if isinstance(group, Outer) else (None, group.jacobian)
+
+
+def _product(inputs: Tensor | None, grads: Tensor, v: Tensor) -> Tensor:
     """J Jᵀ v for one group and v (C, N): first the weights that Jᵀ v moves, then what moving them does."""
-    if not isinstance(group, Outer):
-        rows = group.jacobian.flatten(0, 1)
-        return (rows @ (rows.T @ v.T.reshape(-1))).view(v.shape[1], v.shape[0]).T
-    inputs = group.inputs.flatten(0, 1)
-    moved = torch.einsum("cn,cntb->ntb", v, group.grads).flatten(0, 1).T @ inputs  # (b, a)
-    response = (inputs @ moved.T).view(*group.inputs.shape[:2], -1)
-    return torch.einsum("cntb,ntb->cn", group.grads, response)
+    if inputs is None:
+        rows = grads.flatten(0, 1)
+        return (rows @ (rows.T @ v.reshape(-1))).view(v.shape)
+    flat = inputs.flatten(0, 1)
+    moved = torch.einsum("cn,cntb->ntb", v, grads).flatten(0, 1).T @ flat  # (b, a)
+    response = (flat @ moved.T).view(*inputs.shape[:2], -1)
+    return torch.einsum("cntb,ntb->cn", grads, response)

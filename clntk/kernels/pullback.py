@@ -23,9 +23,15 @@ class NotHooked(Exception):
 
 
 def calls_of(
-    model: nn.Module, modules: Iterable[nn.Module], x: Tensor
+    model: nn.Module, modules: Iterable[nn.Module], x: Tensor, directions: Tensor | None = None
 ) -> tuple[Tensor, dict[nn.Module, list[Call]]]:
     """The logits (N, C), and the calls of each module on the examples ``x``.
+
+    Args:
+        model: the network.
+        modules: those to watch.
+        x: N inputs.
+        directions: (k, C); the gradients are then of these k sums of logits, in the place of the C logits.
 
     Raises:
         NotHooked: if a module's input or output is not one tensor indexed by example first.
@@ -51,18 +57,21 @@ def calls_of(
             for handle in handles:
                 handle.remove()
         flat = [(module, *call) for module, calls in seen.items() for call in calls]
-        columns = list(_grads(outputs, [edge for _, _, edge, _ in flat]))
+        columns = list(_grads(outputs, directions, [edge for _, _, edge, _ in flat]))
     found: dict[nn.Module, list[Call]] = {module: [] for module in seen}
     for i, (module, inputs, _, shape) in enumerate(flat):
-        grads = [outputs.new_zeros(shape) if column[i] is None else column[i] for column in columns]
-        found[module].append(Call(inputs, torch.stack(grads)))
+        grads = (outputs.new_zeros(shape) if column[i] is None else column[i] for column in columns)
+        found[module].append(Call(inputs, tuple(grads)))
     return outputs.detach(), found
 
 
-def _grads(outputs: Tensor, edges: list) -> Iterator[tuple[Tensor | None, ...]]:
+def _grads(outputs: Tensor, directions: Tensor | None, edges: list) -> Iterator[tuple[Tensor | None, ...]]:
     """For each output c, the gradients of Σ_n f_c(x_n): examples do not couple, so each gets its own."""
-    for c in range(outputs.shape[1]) if edges else ():
-        yield torch.autograd.grad(outputs[:, c].sum(), edges, retain_graph=True, allow_unused=True)
+    if not edges:
+        return
+    seen = outputs if directions is None else outputs @ directions.to(outputs).T
+    for c in range(seen.shape[1]):
+        yield torch.autograd.grad(seen[:, c].sum(), edges, retain_graph=True, allow_unused=True)
 
 
 @contextmanager

@@ -1,31 +1,67 @@
 """Networks and inputs that have no kernel, refused with the reason."""
 
+import torch
 from torch import Tensor, nn
 
 from clntk.errors import DataError
 
-_STOCHASTIC = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+_NORMS = nn.modules.batchnorm._BatchNorm
+_STOCHASTIC = (_NORMS, nn.modules.dropout._DropoutNd)
+_PRECISIONS = (torch.float32, torch.float64)
 
 
 def refuse(model: nn.Module, *inputs: Tensor | None) -> None:
     """
     Raises:
-        DataError: for an empty batch, a model without trainable parameters, or a module whose output depends on the
-            batch or on chance.
+        DataError: for an empty batch, a model without trainable parameters or of half precision, or a module whose
+            output depends on the batch or on chance.
     """
     if any(x is not None and len(x) == 0 for x in inputs):
         raise DataError("empirical_ntk: expected at least one input on each side, found an empty batch")
     if not any(p.requires_grad for p in model.parameters()):
         raise DataError("empirical_ntk: expected a model with parameters that require gradients, found none")
+    for name, p in model.named_parameters():
+        if p.requires_grad and p.dtype not in _PRECISIONS:
+            raise DataError(
+                f"empirical_ntk: expected parameters in float32 or float64, found {name} in "
+                f"{str(p.dtype).removeprefix('torch.')}; use model.float() or model.double()"
+            )
     for name, module in model.named_modules():
         where = f"empirical_ntk: module {name!r} ({type(module).__name__})"
-        if isinstance(module, _STOCHASTIC) and module.training:
+        if module.training and (isinstance(module, _STOCHASTIC) or _drops(module)):
             raise DataError(
                 f"{where} is in training mode, so that f(x) depends on the batch or on chance and has no kernel; "
                 "call model.eval() first"
             )
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+        if isinstance(module, _NORMS) and module.running_mean is None:
             raise DataError(
                 f"{where} keeps no running statistics, so that f(x) depends on the batch in eval mode too and has "
                 "no kernel; use track_running_stats=True"
             )
+
+
+def _drops(module: nn.Module) -> bool:
+    """Whether a module drops units by itself, without a dropout module inside."""
+    return isinstance(module, nn.RNNBase | nn.MultiheadAttention) and module.dropout > 0
+
+
+def refuse_coupled(model: nn.Module, x: Tensor) -> Tensor:
+    """The logits (N, C) of a few inputs, after seeing that an example's do not depend on its neighbours.
+
+    Raises:
+        DataError: if they do, or are not (examples, outputs).
+    """
+    with torch.no_grad():
+        outputs = model(x)
+        if outputs.ndim != 2 or len(outputs) != len(x):
+            raise DataError(
+                f"empirical_ntk: expected outputs of shape (examples, outputs), found {tuple(outputs.shape)} "
+                f"for {len(x)} examples"
+            )
+        alone = torch.cat([model(x[i : i + 1]) for i in range(len(x))])
+    if not torch.allclose(outputs, alone, rtol=1e-8, atol=1e-10):
+        raise DataError(
+            "empirical_ntk: an example's outputs change with the others in its batch, so that f(x) has no kernel; "
+            "look for statistics over the batch (a batch-norm without running statistics, say)"
+        )
+    return outputs

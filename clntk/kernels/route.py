@@ -1,26 +1,35 @@
 """Which parameters go by which way, decided once for each network and checked against plain autograd.
 
 Hooks cannot see everything: a weight used functionally, fused attention, a module called with its batch elsewhere. So
-the first time a network comes by, the kernel of two examples is computed in float64 by the rules and by autograd; the
-parameters for which the two differ are differentiated example by example instead, and a warning says so.
+the first time a network comes by, each layer's share of a small kernel (two examples, random sums of the logits) is
+computed in float64 by its rule and by autograd; the parameters for which the two differ are differentiated example by
+example instead, and a warning says so. Every later use checks one gradient again, since a network may change its ways
+with an attribute that nobody announces.
 """
 
 import copy
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from clntk.errors import DataError
-from clntk.kernels.groups import Direct, Group, Outer
+from clntk.kernels import separable
+from clntk.kernels.costs import Method
+from clntk.kernels.groups import Direct, Group, Outer, outputs_and_examples, squared_norms
 from clntk.kernels.jacobian import by_autograd, by_vmap
 from clntk.kernels.pullback import NotHooked, calls_of
+from clntk.kernels.refuse import refuse_coupled
 from clntk.kernels.rules import RULES
 
 TOLERANCE = 1e-11  # of the whole kernel's largest entry, in float64, where the two ways agree to some 1e-15
+AGAIN = {
+    torch.float64: 1e-8,
+    torch.float32: 1e-3,
+}  # of a squared gradient norm, when a known network comes again
 
 
 class KernelFallbackWarning(UserWarning):
@@ -35,38 +44,87 @@ class Route:
         ruled: module name → names of its own parameters that its rule covers.
         rest: full names of all other parameters.
         vectorised: whether torch can differentiate the rest for many examples at once.
+        readout: the linear module whose outputs are the logits, if there is one.
+        above: modules whose outputs only the read-out tells apart, on the examples of the check.
+        outputs: C.
+        held: numbers that the shares of one example take.
     """
 
     ruled: dict[str, frozenset[str]]
     rest: tuple[str, ...] = ()
     vectorised: bool = False
+    readout: str | None = None
+    above: frozenset[str] = frozenset()
+    outputs: int = 0
+    held: int = 0
 
 
 _routes: WeakKeyDictionary[nn.Module, dict[tuple, Route]] = WeakKeyDictionary()
 
 
-def route_of(model: nn.Module, x: Tensor, names: tuple[str, ...]) -> Route:
-    """The checked partition of the named parameters of a network; decided at its first use."""
-    key = (names, tuple(m.training for m in model.modules()), tuple(x.shape[1:]), min(len(x), 2))
-    known = _routes.setdefault(model, {})
-    if key not in known:
-        known[key] = _checked(model, x[:2], names)
-    return known[key]
+def shares(
+    model: nn.Module, x: Tensor, names: tuple[str, ...], method: Method = "auto"
+) -> tuple[Tensor, dict[str, list[Group]]]:
+    """The logits, and each layer's share of the Jacobian by the checked route.
+
+    Args:
+        model: the network.
+        x: N inputs.
+        names: of the parameters.
+        method: ``autograd`` puts all parameters off the rules.
+
+    Returns:
+        (N, C), and module name → groups; parameters off the rules come last, under their own names.
+
+    Raises:
+        DataError: for a network whose outputs couple examples, or are not (examples, outputs).
+    """
+    outputs, found = _shares(model, x, _route(model, x, names, method))
+    if not _still_right(model, x, found, names):
+        outputs, found = _shares(model, x, _route(model, x, names, method, anew=True))
+    return outputs, found
 
 
-def shares(model: nn.Module, x: Tensor, route: Route) -> tuple[Tensor, dict[str, list[Group]]]:
-    """The logits, and each layer's share of the Jacobian; parameters off the rules come last, under their own names."""
+def footprint(
+    model: nn.Module, x: Tensor, names: tuple[str, ...], method: Method = "auto"
+) -> tuple[int, int, int]:
+    """Outputs C, the numbers that the shares of one example take, and the bytes of a number; see :func:`shares`."""
+    route = _route(model, x, names, method)
+    return route.outputs, route.held, model.get_parameter(names[0]).element_size()
+
+
+def _route(
+    model: nn.Module, x: Tensor, names: tuple[str, ...], method: Method, *, anew: bool = False
+) -> Route:
+    known = method, names, tuple(m.training for m in model.modules()), tuple(x.shape[1:]), min(len(x), 2)
+    routes = _routes.setdefault(model, {})
+    if anew or known not in routes:
+        routes[known] = decide(model, x[:2], names, method)
+    return routes[known]
+
+
+def _shares(
+    model: nn.Module, x: Tensor, route: Route, directions: Tensor | None = None
+) -> tuple[Tensor, dict[str, list[Group]]]:
     modules = {model.get_submodule(name): name for name in route.ruled}
-    outputs, calls = calls_of(model, modules, x)
-    out = {}
+    outputs, calls = calls_of(model, modules, x, directions)
+    out: dict[str, list[Group]] = {}
     for module, name in modules.items():
         parts = [RULES[type(module)](module, call, route.ruled[name]) for call in calls[module]]
         if parts:  # a module that was never called has no share
             out[name] = [_joined(groups) for groups in zip(*parts, strict=True)]
-    differentiate = by_vmap if route.vectorised else by_autograd
-    for name in route.rest:
-        jacobian = [differentiate(model, x, c, (name,)) for c in range(outputs.shape[1])]
-        out[name] = [Direct(torch.stack(jacobian, dim=1))]
+    if route.readout is not None:
+        weight = model.get_submodule(route.readout).weight.detach()
+        for name in route.above:
+            out[name] = [
+                replace(group, readout=weight) if isinstance(group, Outer) else group for group in out[name]
+            ]
+    if route.rest:
+        differentiate = by_vmap if route.vectorised else by_autograd
+        each = torch.eye(outputs.shape[1]).to(outputs) if directions is None else directions
+        jacobian = torch.stack([differentiate(model, x, direction, route.rest) for direction in each])
+        sizes = [model.get_parameter(name).numel() for name in route.rest]
+        out |= {name: [Direct(j)] for name, j in zip(route.rest, jacobian.split(sizes, dim=2), strict=True)}
     return outputs, out
 
 
@@ -75,8 +133,97 @@ def _joined(groups: tuple[Group, ...]) -> Group:
     if len(groups) == 1:
         return groups[0]
     if isinstance(groups[0], Outer):
-        return Outer(torch.cat([g.inputs for g in groups], 1), torch.cat([g.grads for g in groups], 2))
+        grads = zip(*(g.grads for g in groups), strict=True)
+        return Outer(torch.cat([g.inputs for g in groups], 1), tuple(torch.cat(g, 1) for g in grads))
     return Direct(sum(g.jacobian for g in groups))
+
+
+def _still_right(model: nn.Module, x: Tensor, found: dict[str, list[Group]], names: tuple[str, ...]) -> bool:
+    """Whether one example's gradient of one sum of logits has the norm that the shares give it."""
+    n_outputs, _ = outputs_and_examples(next(iter(found.values()))[0])
+    direction = _directions(1, n_outputs, x.device)[0]
+    expected = (
+        by_autograd(model, x[:1], direction.to(model.get_parameter(names[0]).dtype), names).square().sum()
+    )
+    got = sum(_norm_along(group, direction) for groups in found.values() for group in groups)
+    return bool((got - expected).abs() <= AGAIN[expected.dtype] * expected)
+
+
+def _norm_along(group: Group, direction: Tensor) -> Tensor:
+    """‖Σ_c direction_c J[c, 0]‖² of the first example."""
+    if isinstance(group, Direct):
+        return (direction.to(group.jacobian) @ group.jacobian[:, 0]).square().sum()
+    grad = sum(w * g[:1] for w, g in zip(direction.to(group.inputs), group.grads, strict=True))
+    return squared_norms(Outer(group.inputs[:1], (grad,)))[0, 0]
+
+
+def _directions(k: int, n_outputs: int, device: torch.device) -> Tensor:
+    """Fixed random sums of the logits: what is wrong with one logit is wrong with them."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(k, n_outputs, dtype=torch.float64, generator=generator).to(device)
+
+
+def decide(model: nn.Module, x: Tensor, names: tuple[str, ...], method: Method = "auto") -> Route:
+    """The partition of the named parameters, by a check on the inputs ``x`` (one or two of them)."""
+    double = copy.deepcopy(model).double()
+    x = x.double() if x.is_floating_point() else x
+    outputs = refuse_coupled(double, x).shape[1]
+    directions = _directions(2, outputs, x.device)
+    try:
+        expected = torch.stack([by_autograd(double, x, direction, names) for direction in directions])
+    except RuntimeError as error:
+        raise DataError(
+            f"empirical_ntk: expected a network that autograd can differentiate: {error}"
+        ) from error
+    ruled = {} if method == "autograd" else _candidates(double, names)
+    while True:
+        try:
+            _, found = _shares(double, x, Route(ruled), directions)
+            break
+        except NotHooked as error:
+            name = next(n for n, m in double.named_modules() if m is error.module)
+            _say(name, str(error))
+            ruled = {n: wanted for n, wanted in ruled.items() if n != name}
+    wrong = _wrong(double, expected, found, ruled, names)
+    for name in wrong:
+        _say(name, "its rule and autograd disagree on two examples: is its weight used elsewhere?")
+    ruled = {name: wanted for name, wanted in ruled.items() if name not in wrong}
+    covered = {f"{module}.{n}".lstrip(".") for module, wanted in ruled.items() for n in wanted}
+    rest = tuple(name for name in names if name not in covered)
+    vectorised = bool(rest) and _vectorises(double, x, directions[0], rest)
+    right = {name: groups for name, groups in found.items() if name in ruled}
+    held = sum(_numbers(group, outputs) for groups in right.values() for group in groups)
+    held += outputs * sum(model.get_parameter(name).numel() for name in rest)
+    return Route(ruled, rest, vectorised, *_readout(double, right, directions), outputs, held)
+
+
+def _numbers(group: Group, outputs: int) -> int:
+    """How many numbers the share of one example takes, with all outputs."""
+    if isinstance(group, Direct):
+        return outputs * group.jacobian.shape[2]
+    _, _, t, a, b = group.sizes
+    return t * (a + outputs * b)
+
+
+def _readout(
+    model: nn.Module, found: dict[str, list[Group]], directions: Tensor
+) -> tuple[str | None, frozenset[str]]:
+    """The linear module whose outputs are the logits, and the modules whose outputs only it tells apart."""
+    outer = {name: groups[0] for name, groups in found.items() if isinstance(groups[0], Outer)}
+    for name, group in outer.items():
+        module = model.get_submodule(name)
+        same = (
+            torch.equal(g[:, 0], row.expand_as(g[:, 0]))
+            for g, row in zip(group.grads, directions, strict=True)
+        )
+        if isinstance(module, nn.Linear) and group.sizes[2::2] == (1, directions.shape[1]) and all(same):
+            weights = directions @ module.weight.detach()
+            return name, frozenset(
+                other
+                for other, one in outer.items()
+                if separable.parts(replace(one, readout=weights)) is not None
+            )
+    return None, frozenset()
 
 
 def _candidates(model: nn.Module, names: tuple[str, ...]) -> dict[str, frozenset[str]]:
@@ -93,78 +240,36 @@ def _candidates(model: nn.Module, names: tuple[str, ...]) -> dict[str, frozenset
     return found
 
 
-def _checked(model: nn.Module, x: Tensor, names: tuple[str, ...]) -> Route:
-    double = copy.deepcopy(model).double()
-    x = x.double() if x.is_floating_point() else x
-    ruled = _candidates(double, names)
-    outputs = _uncoupled_outputs(double, x)
-    while True:
-        try:
-            _, found = shares(double, x, Route(ruled))
-            break
-        except NotHooked as error:
-            name = next(n for n, m in double.named_modules() if m is error.module)
-            _say(name, str(error))
-            ruled = {n: wanted for n, wanted in ruled.items() if n != name}
-    expected = {name: _share(double, x, outputs.shape[1], name, wanted) for name, wanted in ruled.items()}
-    scale = max((share.abs().max() for share in expected.values()), default=0.0)
-    wrong = [name for name in ruled if not (_off(expected[name], found.get(name)) <= TOLERANCE * scale)]
-    for name in wrong:
-        _say(name, "its rule and autograd disagree on two examples: is its weight used elsewhere?")
-    ruled = {name: wanted for name, wanted in ruled.items() if name not in wrong}
-    covered = {f"{module}.{n}".lstrip(".") for module, wanted in ruled.items() for n in wanted}
-    rest = tuple(name for name in names if name not in covered)
-    return Route(ruled, rest, bool(rest) and _vectorises(double, x, outputs.shape[1], rest))
+def _wrong(
+    model: nn.Module,
+    expected: Tensor,
+    found: dict[str, list[Group]],
+    ruled: dict[str, frozenset[str]],
+    names: tuple[str, ...],
+) -> list[str]:
+    """The modules whose share of the small kernel is not autograd's; expected: (directions, N, parameters)."""
+    columns = dict(
+        zip(names, expected.split([model.get_parameter(n).numel() for n in names], dim=2), strict=True)
+    )
+    off, largest = {}, 0.0
+    for module, wanted in ruled.items():
+        plain = torch.cat([columns[f"{module}.{n}".lstrip(".")] for n in sorted(wanted)], dim=2).flatten(0, 1)
+        share = plain @ plain.T
+        largest = max(largest, float(share.abs().max()))
+        got = torch.zeros_like(share)
+        for group in found.get(module, ()):
+            rows = (group.written_out() if isinstance(group, Outer) else group).jacobian.flatten(0, 1)
+            got = got + rows @ rows.T if len(rows) == len(got) else got * float("nan")
+        off[module] = float((got - share).abs().max())
+    return [module for module, error in off.items() if not error <= TOLERANCE * largest]
 
 
-def _vectorises(model: nn.Module, x: Tensor, n_outputs: int, names: tuple[str, ...]) -> bool:
+def _vectorises(model: nn.Module, x: Tensor, direction: Tensor, names: tuple[str, ...]) -> bool:
     try:
-        fast = torch.stack([by_vmap(model, x, c, names) for c in range(n_outputs)])
+        fast = by_vmap(model, x, direction, names)
     except Exception:  # torch names the many reasons in many ways; the slow way needs none of them
         return False
-    slow = torch.stack([by_autograd(model, x, c, names) for c in range(n_outputs)])
-    return bool(torch.allclose(fast, slow, rtol=1e-9, atol=1e-12))
-
-
-def _share(model: nn.Module, x: Tensor, n_outputs: int, module: str, wanted: frozenset[str]) -> Tensor:
-    """A module's share of the kernel by plain autograd: (C · N, C · N)."""
-    names = tuple(f"{module}.{n}".lstrip(".") for n in sorted(wanted))
-    jacobian = torch.cat([by_autograd(model, x, c, names) for c in range(n_outputs)])
-    return jacobian @ jacobian.T
-
-
-def _off(expected: Tensor, groups: list[Group] | None) -> float:
-    """The largest error of the rule's share; infinite if it is of another shape."""
-    got = torch.zeros_like(expected)
-    for group in groups or ():
-        jacobian = (group.written_out() if isinstance(group, Outer) else group).jacobian
-        rows = jacobian.transpose(0, 1).flatten(0, 1)  # in the order of _share: output by output
-        if len(rows) != len(got):
-            return float("inf")
-        got += rows @ rows.T
-    return float((got - expected).abs().max())
-
-
-def _uncoupled_outputs(model: nn.Module, x: Tensor) -> Tensor:
-    """The logits, after seeing that an example's logits do not depend on its neighbours.
-
-    Raises:
-        DataError: if they do, or are not (examples, outputs).
-    """
-    with torch.no_grad():
-        outputs = model(x)
-        if outputs.ndim != 2 or len(outputs) != len(x):
-            raise DataError(
-                f"empirical_ntk: expected outputs of shape (examples, outputs), found {tuple(outputs.shape)} "
-                f"for {len(x)} examples"
-            )
-        alone = torch.cat([model(x[i : i + 1]) for i in range(len(x))])
-    if not torch.allclose(outputs, alone, rtol=1e-8, atol=1e-10):
-        raise DataError(
-            "empirical_ntk: an example's outputs change with the others in its batch, so that f(x) has no kernel; "
-            "look for statistics over the batch (a batch-norm without running statistics, say)"
-        )
-    return outputs
+    return bool(torch.allclose(fast, by_autograd(model, x, direction, names), rtol=1e-9, atol=1e-12))
 
 
 def _say(module: str, why: str) -> None:

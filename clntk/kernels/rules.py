@@ -16,11 +16,14 @@ class Call:
 
     Args:
         x: its input, (N, …).
-        grads: ∂f_c(x_n) / ∂(its output of example n), (C, N, …).
+        grads: ∂f_c(x_n) / ∂(its output of example n), for each output c (N, …).
     """
 
     x: Tensor
-    grads: Tensor
+    grads: tuple[Tensor, ...]
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+        return tuple(change(g) for g in self.grads)
 
 
 Rule = Callable[[nn.Module, Call, frozenset[str]], list[Group]]
@@ -37,33 +40,31 @@ def rule_for(*kinds: type[nn.Module]) -> Callable[[Rule], Rule]:
     return decorate
 
 
-def _affine(u: Tensor, g: Tensor, trained: frozenset[str]) -> list[Group]:
+def _affine(u: Tensor, grads: tuple[Tensor, ...], trained: frozenset[str]) -> list[Group]:
     """Weight and bias of one matrix: the bias is a column of ones beside the inputs."""
     if trained == {"bias"}:
-        return [Direct(g.sum(2).transpose(0, 1))]
+        return [Direct(torch.stack([g.sum(1) for g in grads]))]
     if "bias" in trained:
         u = torch.cat([u, u.new_ones(*u.shape[:2], 1)], dim=2)
-    return [Outer(u, g)]
+    return [Outer(u, grads)]
 
 
 @rule_for(nn.Linear)
 def linear(module: nn.Linear, call: Call, trained: frozenset[str]) -> list[Group]:
     """y = W x + b at every position: J = Σ_t g_t ⊗ [x_t, 1]."""
-    c, n = call.grads.shape[:2]
-    return _affine(
-        call.x.reshape(n, -1, module.in_features), call.grads.reshape(c, n, -1, module.out_features), trained
-    )
+    n = len(call.x)
+    grads = call.each(lambda g: g.reshape(n, -1, module.out_features))
+    return _affine(call.x.reshape(n, -1, module.in_features), grads, trained)
 
 
 @rule_for(nn.Conv1d, nn.Conv2d)
 def convolution(module: nn.Conv1d | nn.Conv2d, call: Call, trained: frozenset[str]) -> list[Group]:
     """A linear map of every patch: one outer product a position, one group of them a channel group."""
-    c, n = call.grads.shape[:2]
-    groups = module.groups
-    g = call.grads.reshape(c, n, groups, module.out_channels // groups, -1).permute(2, 0, 1, 4, 3)
+    n, groups = len(call.x), module.groups
+    grads = call.each(lambda g: g.reshape(n, groups, module.out_channels // groups, -1).permute(1, 0, 3, 2))
     patches = _patches(module, call.x)
     u = patches.reshape(n, groups, -1, patches.shape[-1]).permute(1, 0, 3, 2)
-    return [group for k in range(groups) for group in _affine(u[k], g[k], trained)]
+    return [group for k in range(groups) for group in _affine(u[k], tuple(g[k] for g in grads), trained)]
 
 
 def _patches(module: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:
@@ -85,25 +86,52 @@ def _patches(module: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:
     return functional.unfold(x, kernel, dilation=dilation, padding=padding, stride=stride)
 
 
-@rule_for(nn.ConvTranspose2d)
-def transposed_convolution(module: nn.ConvTranspose2d, call: Call, trained: frozenset[str]) -> list[Group]:
+@rule_for(nn.ConvTranspose1d, nn.ConvTranspose2d)
+def transposed_convolution(
+    module: nn.ConvTranspose1d | nn.ConvTranspose2d, call: Call, trained: frozenset[str]
+) -> list[Group]:
     """The convolution's roles exchanged: every input position meets the patch of output gradients that it feeds."""
-    c, n = call.grads.shape[:2]
-    flat = call.grads.flatten(0, 1)
-    out = [Direct(call.grads.sum((3, 4)).transpose(0, 1))] if "bias" in trained else []
+    out: list[Group] = []
+    if "bias" in trained:
+        out.append(Direct(torch.stack(call.each(lambda g: g.flatten(2).sum(2)))))
     if "weight" not in trained:
         return out
-    kernel, dilation, padding, stride = module.kernel_size, module.dilation, module.padding, module.stride
-    patches = functional.unfold(flat, kernel, dilation=dilation, padding=padding, stride=stride)
+    n, groups = len(call.x), module.groups
+    size = (1, *call.x.shape[2:]) if call.x.ndim == 3 else call.x.shape[2:]
+    u = call.x.reshape(n, groups, -1, size[0] * size[1]).permute(1, 0, 3, 2)
+    grads = call.each(
+        lambda g: _fed_patches(module, g, size).view(n, groups, -1, size[0] * size[1]).permute(1, 0, 3, 2)
+    )
+    return [*(Outer(u[k], tuple(g[k] for g in grads)) for k in range(groups)), *out]
+
+
+def _fed_patches(module: nn.Module, grad: Tensor, size: tuple[int, int]) -> Tensor:
+    """The patches of output gradients that each input position feeds: (N, channels · kernel, *size)."""
+    options = {
+        "kernel_size": 1,
+        "dilation": 1,
+        "padding": 0,
+        "stride": 1,
+    }  # and of the height that a series lacks
+    if grad.ndim == 3:
+        grad = grad[:, :, None]
+        options = {name: (flat, *getattr(module, name)) for name, flat in options.items()}
+    else:
+        options = {name: getattr(module, name) for name in options}
+    patches = functional.unfold(grad, **options)
     # a large output padding leaves room for patches beyond the last input position: they are cut off
-    grid = [
-        (flat.shape[2 + i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
+    room = [
+        (
+            grad.shape[2 + i]
+            + 2 * options["padding"][i]
+            - options["dilation"][i] * (options["kernel_size"][i] - 1)
+            - 1
+        )
+        // options["stride"][i]
+        + 1
         for i in (0, 1)
     ]
-    height, width = call.x.shape[2:]
-    g = patches.view(c, n, module.groups, -1, *grid)[..., :height, :width].flatten(4).permute(2, 0, 1, 4, 3)
-    u = call.x.reshape(n, module.groups, -1, height * width).permute(1, 0, 3, 2)
-    return [*(Outer(u[k], g[k]) for k in range(module.groups)), *out]
+    return patches.unflatten(2, room)[:, :, : size[0], : size[1]].contiguous()
 
 
 @rule_for(nn.LayerNorm, nn.RMSNorm)
@@ -114,9 +142,9 @@ def layer_norm(module: nn.LayerNorm | nn.RMSNorm, call: Call, trained: frozenset
         normal = functional.layer_norm(call.x, shape, eps=module.eps)
     else:
         normal = functional.rms_norm(call.x, shape, eps=module.eps)
-    c, n = call.grads.shape[:2]
-    g = call.grads.reshape(c, n, -1, module.weight.numel())
-    return _scale_and_shift(normal.reshape(n, -1, module.weight.numel()), g, trained)
+    n, size = len(call.x), module.weight.numel()
+    grads = call.each(lambda g: g.reshape(n, -1, size))
+    return _scale_and_shift(normal.reshape(n, -1, size), grads, trained)
 
 
 @rule_for(nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)
@@ -126,25 +154,26 @@ def channel_norm(module: nn.Module, call: Call, trained: frozenset[str]) -> list
         normal = functional.group_norm(call.x, module.num_groups, eps=module.eps)
     else:
         normal = functional.batch_norm(call.x, module.running_mean, module.running_var, eps=module.eps)
-    c, n = call.grads.shape[:2]
-    channels = call.x.shape[1]
-    g = call.grads.reshape(c, n, channels, -1).transpose(2, 3)
-    return _scale_and_shift(normal.reshape(n, channels, -1).transpose(1, 2), g, trained)
+    n, channels = call.x.shape[:2]
+    grads = call.each(lambda g: g.reshape(n, channels, -1).transpose(1, 2))
+    return _scale_and_shift(normal.reshape(n, channels, -1).transpose(1, 2), grads, trained)
 
 
-def _scale_and_shift(normal: Tensor, g: Tensor, trained: frozenset[str]) -> list[Group]:
-    parts = [(g * normal).sum(2)] if "weight" in trained else []
-    parts += [g.sum(2)] if "bias" in trained else []
-    return [Direct(torch.cat(parts, dim=2).transpose(0, 1))]
+def _scale_and_shift(normal: Tensor, grads: tuple[Tensor, ...], trained: frozenset[str]) -> list[Group]:
+    rows = []
+    for g in grads:
+        parts = [(g * normal).sum(1)] if "weight" in trained else []
+        parts += [g.sum(1)] if "bias" in trained else []
+        rows.append(torch.cat(parts, dim=1))
+    return [Direct(torch.stack(rows))]
 
 
 @rule_for(nn.Embedding)
 def embedding(module: nn.Embedding, call: Call, trained: frozenset[str]) -> list[Group]:
     """y = row of the table: J = Σ_t onehot(x_t) ⊗ g_t, over the rows that occur; the padding row has no gradient."""
-    c, n = call.grads.shape[:2]
-    tokens = call.x.reshape(n, -1)
-    g = call.grads.reshape(c, n, -1, module.embedding_dim)
+    tokens = call.x.reshape(len(call.x), -1)
+    grads = call.each(lambda g: g.reshape(*tokens.shape, module.embedding_dim))
+    onehot = functional.one_hot(tokens, module.num_embeddings).to(grads[0].dtype)
     if module.padding_idx is not None:
-        g = g * (tokens != module.padding_idx)[:, :, None]
-    onehot = functional.one_hot(tokens, module.num_embeddings).to(g.dtype)
-    return [Outer(onehot, g)]
+        onehot[:, :, module.padding_idx] = 0
+    return [Outer(onehot, grads)]

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from clntk import empirical_ntk
 from clntk.errors import DataError
-from clntk.kernels.route import KernelFallbackWarning, route_of
+from clntk.kernels.route import KernelFallbackWarning, decide
 
 
 def reference(model, x1, x2=None):
@@ -228,9 +228,9 @@ def test_positions_before_examples_are_not_mistaken_for_a_batch_even_when_as_man
 def test_common_layers_do_go_by_their_rules():
     model, x = build("conv2d", 3)
     names = tuple(name for name, _ in model.named_parameters())
-    assert route_of(model, x, names).rest == ()
+    assert decide(model, x[:2], names).rest == ()
     model, x = build("tied tokens", 3)
-    rest = route_of(model, x, tuple(n for n, _ in model.named_parameters())).rest
+    rest = decide(model, x[:2], tuple(n for n, _ in model.named_parameters())).rest
     assert set(rest) == {"table.weight", "scale"}
 
 
