@@ -1,165 +1,148 @@
 """The empirical NTK beside its peers: speed in one run, interleaved, minima over rounds, values compared.
 
-    python benchmarks/ntk.py [--rounds 5] [--out benchmarks/results] [--only NAME]
+    python benchmarks/ntk.py [--rounds 5] [--neural-tangents PYTHON] [--out benchmarks/results] [--only NAME]
 
-Peers: torch.func (Jacobian contraction) and nngeometry (`pip install 'clntk[ref]'`). The limit is the time that the
-operations of the plan alone would take at the speed of a matrix product measured in the same run.
+Peers: torch.func (Jacobian contraction), nngeometry (`pip install 'clntk[ref]'`), and neural-tangents in an
+environment of its own, whose Python is named. The limit is the least number of operations that our algorithm could
+do (the passes, and half of each symmetric product) at the speed of a large matrix product measured between the rounds.
 """
 
 import argparse
+import resource
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import peers
 import torch
+from cases import CASES, LARGEST, SIZES, Case, mlp
+from figure import draw
+from neural_tangents import NeuralTangents
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, jvp, vjp, vmap
 
 import clntk
 
-
-def mlp(outputs: int = 10) -> nn.Module:
-    return nn.Sequential(
-        nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, outputs)
-    )
+Timed = Callable[[], float]
+GEMM = 2048
 
 
-def cnn() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(3, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(32, 64, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(64, 64, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(64 * 64, 10),
-    )
-
-
-def resnet() -> nn.Module:
-    from torchvision.models import resnet18
-
-    model = resnet18(num_classes=10)
-    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-    model.maxpool = nn.Identity()
-    return model.eval()
-
-
-def ours(model: nn.Module, x: Tensor, mode: str) -> Tensor:
-    return clntk.empirical_ntk(model, x, mode=mode)
-
-
-def torch_func(model: nn.Module, x: Tensor, mode: str) -> Tensor:
-    """Jacobian contraction, as in torch's own tutorial on neural tangent kernels."""
-    parameters = {name: p.detach() for name, p in model.named_parameters()}
-    buffers = dict(model.named_buffers())
-
-    def logits(p: dict[str, Tensor], example: Tensor) -> Tensor:
-        return functional_call(model, (p, buffers), (example[None],))[0]
-
-    jacobian = vmap(jacrev(logits), (None, 0))(parameters, x)
-    flat = [j.flatten(2) for j in jacobian.values()]
-    how = "Naf,Maf->NM" if mode == "trace" else "Naf,Mbf->NaMb"
-    return sum(torch.einsum(how, j, j) for j in flat)
-
-
-def nngeometry(model: nn.Module, x: Tensor, mode: str) -> Tensor:
-    """Its Gram matrix, (C, N, C, N); it has no trace mode."""
-    from nngeometry.gram import GramMatrix
-    from torch.utils.data import DataLoader, TensorDataset
-
-    data = TensorDataset(x, torch.zeros(len(x)))
-    gram = GramMatrix(model, DataLoader(data, batch_size=len(x)), function=lambda batch, _: model(batch))
-    return gram.data.permute(1, 0, 3, 2)
-
-
-def torch_func_product(model: nn.Module, x: Tensor, v: Tensor) -> Tensor:
-    """K v by one vector-Jacobian and one Jacobian-vector product."""
-    parameters = {name: p.detach() for name, p in model.named_parameters()}
-
-    def logits(p: dict[str, Tensor]) -> Tensor:
-        return functional_call(model, p, (x,))
-
-    outputs, pull = vjp(logits, parameters)
-    return jvp(logits, (parameters,), pull(v.view_as(outputs)))[1].flatten()
-
-
-@dataclass(frozen=True)
-class Case:
-    """One row of the table: a network, a number of examples, a mode, and the peers that can do it."""
-
-    name: str
-    make: Callable[[], nn.Module]
-    shape: tuple[int, ...]
-    mode: str
-    peers: tuple[Callable[[nn.Module, Tensor, str], Tensor], ...]
-
-
-CASES = (
-    Case("MLP, N=128, full", mlp, (128, 784), "full", (torch_func, nngeometry)),
-    Case("MLP, N=256, full", mlp, (256, 784), "full", (nngeometry,)),
-    Case("MLP, N=1000, full", mlp, (1000, 784), "full", (nngeometry,)),
-    Case("MLP, N=1000, trace", mlp, (1000, 784), "trace", ()),
-    Case("MLP, C=100, N=64, full", lambda: mlp(100), (64, 784), "full", (nngeometry,)),
-    Case("CNN, N=100, full", cnn, (100, 3, 32, 32), "full", (torch_func, nngeometry)),
-    Case("ResNet-18, N=16, full", resnet, (16, 3, 32, 32), "full", (torch_func,)),
-)
-
-
-def timed(call: Callable[[], Tensor]) -> tuple[float, Tensor]:
+def timed(call: Callable[[], object]) -> float:
     start = time.perf_counter()
-    value = call()
-    return time.perf_counter() - start, value
+    call()
+    return time.perf_counter() - start
 
 
-def race(runners: dict[str, Callable[[], Tensor]], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Minima over interleaved rounds after one to warm up, and each runner's relative difference from the first."""
-    values = {name: timed(call)[1] for name, call in runners.items()}
+@contextmanager
+def runners_of(
+    model: nn.Module, x: Tensor, mode: str, wanted: list[str], python: Path | None
+) -> Iterator[dict[str, tuple[Timed, Callable[[], Tensor]]]]:
+    """Name → how to time a round, and how to have its values."""
+    here = {"clntk": peers.ours, "torch.func": peers.torch_func, "nngeometry": peers.nngeometry}
+    found = {
+        name: ((lambda f=f: timed(lambda: f(model, x, mode))), (lambda f=f: f(model, x, mode)))
+        for name, f in here.items()
+        if name in ("clntk", *wanted)
+    }
+    if "neural-tangents" not in wanted or python is None:
+        yield found
+        return
+    with NeuralTangents(python, model, x, mode) as process:
+        yield found | {"neural-tangents": (process.seconds, process.kernel)}
+
+
+def race(runners: dict[str, tuple[Timed, Callable[[], Tensor]]], rounds: int) -> pd.DataFrame:
+    """Seconds (minima over interleaved rounds, after one to warm up), and differences from our values."""
+    values = {name: value() for name, (_, value) in runners.items()}
     first = next(iter(values.values()))
-    errors = {name: float((v - first).norm() / first.norm()) for name, v in values.items()}
-    del values
-    best = dict.fromkeys(runners, float("inf"))
+    differences = {name: float((v - first).norm() / first.norm()) for name, v in values.items()}
+    del values, first
+    a = torch.randn(GEMM, GEMM)
+    clocks = {name: clock for name, (clock, _) in runners.items()} | {"product": lambda: timed(lambda: a @ a)}
+    seconds = {name: min(each) for name, each in _interleaved(clocks, rounds).items()}
+    table = pd.DataFrame({"seconds": seconds, "difference": differences})
+    table.attrs["speed"] = 2 * GEMM**3 / seconds["product"]
+    return table.drop(index="product")
+
+
+def _interleaved(clocks: dict[str, Timed], rounds: int) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {name: [] for name in clocks}
     for _ in range(rounds):
-        for name, call in runners.items():
-            best[name] = min(best[name], timed(call)[0])
-    return best, errors
+        for name, clock in clocks.items():
+            found[name].append(clock())
+    return found
 
 
-def rows_of(case: Case, rounds: int) -> list[dict[str, object]]:
+def case_rows(case: Case, rounds: int, python: Path | None) -> pd.DataFrame:
     torch.manual_seed(0)
     model, x = case.make(), torch.randn(*case.shape)
-    limit = clntk.ntk_plan(model, x, mode=case.mode).seconds
-    runners = {"clntk": lambda: ours(model, x, case.mode)}
-    runners |= {peer.__name__: (lambda peer=peer: peer(model, x, case.mode)) for peer in case.peers}
-    best, errors = race(runners, rounds)
-    return [
+    flops = clntk.ntk_plan(model, x, mode=case.mode).flops
+    with runners_of(model, x, case.mode, list(case.bars), python) as runners:
+        table = race(runners, rounds)
+    limit = flops / table.attrs["speed"]
+    rows = pd.DataFrame(
         {
             "case": case.name,
-            "runner": name,
-            "seconds": seconds,
-            "times ours": seconds / best["clntk"],
-            "over the limit": seconds / limit,
-            "difference": errors[name],
+            "mode": case.mode,
+            "by": table.index,
+            "seconds": table["seconds"].to_numpy(),
+            "times ours": (table["seconds"] / table.loc["clntk", "seconds"]).to_numpy(),
+            "times the limit": (table["seconds"] / limit).to_numpy(),
+            "difference": table["difference"].to_numpy(),
         }
-        for name, seconds in best.items()
-    ]
+    )
+    rows["bar"] = [_bar(case, name) for name in table.index]
+    return rows
 
 
-def product_rows(rounds: int) -> list[dict[str, object]]:
+def _bar(case: Case, name: str) -> str:
+    if name == "clntk":
+        return "" if case.limit is None else f"≤ {case.limit:g} times the limit"
+    return f"≥ {case.bars[name]:g} times ours" if case.bars[name] else ""
+
+
+def product_rows(rounds: int) -> pd.DataFrame:
+    """A product with a vector, without the kernel."""
     torch.manual_seed(0)
     model, x = mlp(), torch.randn(1000, 784)
     operator, v = clntk.ntk_operator(model, x), torch.randn(10_000)
-    best, errors = race(
-        {"clntk": lambda: operator.matvec(v), "torch_func": lambda: torch_func_product(model, x, v)}, rounds
-    )
-    common = {"case": "MLP, N=1000, product with a vector", "over the limit": float("nan")}
-    return [
-        {**common, "runner": name, "seconds": s, "times ours": s / best["clntk"], "difference": errors[name]}
-        for name, s in best.items()
-    ]
+    calls = {
+        "clntk": lambda: operator.matvec(v),
+        "torch.func": lambda: peers.torch_func_product(model, x, v),
+    }
+    runners = {name: ((lambda f=f: timed(f)), f) for name, f in calls.items()}
+    table = race(runners, rounds)
+    rows = table.reset_index(names="by").assign(case="MLP, N=1000", mode="product with a vector", bar="")
+    rows["times ours"] = rows["seconds"] / rows["seconds"].iloc[0]
+    rows.loc[1, "bar"] = "≥ 1.5 times ours"
+    return rows
+
+
+def size_rows(rounds: int, python: Path | None) -> pd.DataFrame:
+    """Time against examples, for the figure."""
+    found = []
+    for n in SIZES:
+        wanted = {
+            name: 0.0 for name in ("torch.func", "nngeometry", "neural-tangents") if n <= LARGEST.get(name, n)
+        }
+        rows = case_rows(Case("MLP", mlp, (n, 784), "full", wanted), rounds, python)
+        print(f"N = {n}: " + ", ".join(f"{r.by} {r.seconds:.3g} s" for r in rows.itertuples()), flush=True)
+        found.append(rows.assign(examples=n))
+    return pd.concat(found, ignore_index=True)
+
+
+def peak_bytes(n: int) -> int:
+    """Peak resident memory of a process that computes the full kernel of the MLP on n examples."""
+    command = [sys.executable, __file__, "--peak-of", str(n)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def print_peak(n: int) -> None:
+    clntk.empirical_ntk(mlp(), torch.randn(n, 784))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def main() -> None:
@@ -167,23 +150,32 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--neural-tangents", type=Path, help="the Python of an environment that holds it")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--only", default="", help="cases whose name holds this, and no figure")
+    parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    rows: list[dict[str, object]] = []
+    if options.peak_of:
+        return print_peak(options.peak_of)
+    options.out.mkdir(parents=True, exist_ok=True)
+    found = []
     for case in CASES:
         if options.only in case.name:
-            rows += rows_of(case, options.rounds)
-            print(
-                pd.DataFrame(rows[-len(case.peers) - 1 :]).to_string(index=False, header=len(rows) < 5),
-                flush=True,
-            )
+            found.append(case_rows(case, options.rounds, options.neural_tangents))
+            print(found[-1].to_string(index=False), flush=True)
     if options.only in "product":
-        rows += product_rows(options.rounds)
-    table = pd.DataFrame(rows)
-    options.out.mkdir(parents=True, exist_ok=True)
+        found.append(product_rows(options.rounds))
+    table = pd.concat(found, ignore_index=True)
     table.to_csv(options.out / "ntk.csv", index=False)
     print(f"\n{torch.get_num_threads()} threads, torch {torch.__version__}\n{table.to_string(index=False)}")
+    if options.only:
+        return None
+    kernel, peak, little = (1000 * 10) ** 2 * 4, peak_bytes(1000), peak_bytes(2)
+    print(f"peak memory at N=1000: {peak / kernel:.2f} kernels, {(peak - little) / kernel:.2f} above N=2")
+    sizes = size_rows(options.rounds, options.neural_tangents)
+    sizes.to_csv(options.out / "ntk_sizes.csv", index=False)
+    draw(sizes, options.out / "ntk.png")
+    return None
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from clntk.kernels.costs import Method, Mode, cheapest
 from clntk.kernels.groups import Direct, Group, Outer, outputs_and_examples
 from clntk.kernels.tiles import mirror, output_blocks, row_blocks
 
-BLOCK_BYTES = 16 * 2**20  # of an intermediate block: it should stay in cache
+BLOCK_BYTES = 32 * 2**20  # of an intermediate block: it should stay in cache
 
 
 def contracted(left: list[Group], right: list[Group], *, mode: Mode, symmetric: bool, **how) -> Tensor:

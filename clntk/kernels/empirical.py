@@ -52,7 +52,7 @@ def empirical_ntk(
             sum to the kernel.
         params: names of the parameters θ; by default all that require gradients.
         layout: of a full kernel: ``ncmd`` is (N, C, M, C), ``cndm`` (C, N, C, M), which is how it lies in memory.
-        block_bytes: bound of the intermediate blocks, as far as the shapes allow, by default 16 MiB; with ``out``, of a
+        block_bytes: bound of the intermediate blocks, as far as the shapes allow, by default 32 MiB; with ``out``, of a
             tile, by default 128 MiB.
         out: a folder to write a kernel to that is too large for memory, as Zarr, tile by tile: interrupted, the same
             call goes on where it stopped. Of a symmetric kernel only the lower tiles are written.
@@ -158,7 +158,7 @@ def _on_disk(
         return _kernel(left, right, layout, mode=_held(mode), symmetric=same, method=method).cpu().numpy()
 
     dtype = np.dtype(f"f{item}")
-    identity = stored.identity_of(model, x1, x2, mode, ",".join(names))
+    identity = stored.identity_of(model, x1, x2, mode, tiling.layout, ",".join(names))
     return stored.write(out, tiling, dtype, identity, tile)
 
 

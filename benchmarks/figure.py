@@ -1,0 +1,60 @@
+"""The figure of the kernel benchmark: time against examples, ours, the peers, and the limit."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+
+from clntk.figures.style import house_style, palette
+
+ORDER = ("clntk", "neural-tangents", "nngeometry", "torch.func")
+
+
+def draw(sizes: pd.DataFrame, path: Path) -> None:
+    """
+    Args:
+        sizes: one row an engine and number of examples: ``by``, ``examples``, ``seconds``, ``times the limit``.
+        path: where the figure goes.
+    """
+    names = [name for name in ORDER if name in set(sizes["by"])]
+    with house_style():
+        figure, axis = plt.subplots(figsize=(4.6, 3.2))
+        colours = palette(names)
+        sns.lineplot(
+            sizes,
+            x="examples",
+            y="seconds",
+            hue="by",
+            hue_order=names,
+            palette=colours,
+            marker="o",
+            ax=axis,
+            legend=False,
+        )
+        ours = sizes[sizes["by"] == "clntk"]
+        axis.plot(
+            ours["examples"],
+            ours["seconds"] / ours["times the limit"],
+            color="0.35",
+            linestyle="--",
+            linewidth=1.2,
+        )
+        axis.set(xscale="log", yscale="log", xlabel="Examples", ylabel="Seconds")
+        for name in names:
+            last = sizes[sizes["by"] == name].sort_values("examples").iloc[-1]
+            _label(axis, name, last["examples"], last["seconds"], colours[name])
+        last = ours.sort_values("examples").iloc[-1]
+        _label(axis, "limit", last["examples"], last["seconds"] / last["times the limit"], "0.35")
+        ticks = sorted(set(sizes["examples"]))
+        axis.set_xticks(ticks, [str(t) for t in ticks])
+        axis.minorticks_off()
+        axis.set_title("Full tangent kernel of an MLP, 10 outputs")
+        figure.savefig(path)
+        plt.close(figure)
+
+
+def _label(axis: plt.Axes, text: str, x: float, y: float, colour: object) -> None:
+    axis.annotate(
+        text, (x, y), xytext=(5, 0), textcoords="offset points", va="center", color=colour, fontsize=8
+    )
