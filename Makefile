@@ -12,9 +12,9 @@ demo: $(VENV)/.installed  ## rich against lazy on five permuted-digit tasks, tra
 test: $(VENV)/.installed  ## the whole default test-suite
 	$(BIN)/python -m pytest
 
-bench-ntk: $(VENV)/.installed  ## the tangent kernel beside its peers: about ten minutes
+bench-ntk: $(VENV)/.installed  ## the tangent kernel beside its peers: about ten minutes; NT=path/to/python adds neural-tangents
 	$(BIN)/python -m pip install --quiet --editable '.[ref]'
-	$(BIN)/python benchmarks/ntk.py
+	$(BIN)/python benchmarks/ntk.py $(if $(NT),--neural-tangents $(NT))
 
 lint: $(VENV)/.installed  ## style and the direction of imports
 	$(BIN)/ruff check .

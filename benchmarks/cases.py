@@ -64,7 +64,14 @@ CASES = (
     Case("MLP, N=1000", mlp, (1000, 784), "full", {"nngeometry": 5, "neural-tangents": 2.7}, 2.5),
     Case("MLP, N=1000", mlp, (1000, 784), "trace", {"neural-tangents": 1.4}, 2.5),
     Case("MLP, C=100, N=64", lambda: mlp(100), (64, 784), "full", {"nngeometry": 20, "neural-tangents": 0}),
-    Case("CNN, N=100", cnn, (100, *IMAGE), "full", {"torch.func": 1.8, "nngeometry": 1.8}, 3),
+    Case(
+        "CNN, N=100",
+        cnn,
+        (100, *IMAGE),
+        "full",
+        {"torch.func": 1.8, "nngeometry": 1.8, "neural-tangents": 1.8},
+        3,
+    ),
     Case("CNN with mean pooling, N=100", lambda: cnn(pooled=True), (100, *IMAGE), "full", {"torch.func": 0}),
     Case("ResNet-18, N=16", resnet, (16, *IMAGE), "full", {"torch.func": 4}),
 )

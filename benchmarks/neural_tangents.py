@@ -127,7 +127,7 @@ def layers_of(model: "nn.Sequential") -> list[dict[str, Any]]:
 def work(path: Path) -> None:
     """The other side: read, compile, say ready, answer until the input ends."""
     answers, sys.stdout = sys.stdout, sys.stderr  # libraries print too
-    sys.path.remove(str(Path(__file__).resolve().parent))  # this file has the library's name
+    sys.path.pop(0)  # this folder, where a file has the library's name: this one
     with np.load(path) as stored:
         arrays = dict(stored)
     about = json.loads(str(arrays.pop("about")))
