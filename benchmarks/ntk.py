@@ -8,7 +8,7 @@ do (the passes, and half of each symmetric product) at the speed of a large matr
 """
 
 import argparse
-import resource
+import re
 import subprocess
 import sys
 import time
@@ -20,8 +20,8 @@ import pandas as pd
 import peers
 import torch
 from cases import CASES, LARGEST, SIZES, Case, mlp
-from figure import draw
 from neural_tangents import NeuralTangents
+from show import draw, markdown
 from torch import Tensor, nn
 
 import clntk
@@ -142,7 +142,8 @@ def peak_bytes(n: int) -> int:
 
 def print_peak(n: int) -> None:
     clntk.empirical_ntk(mlp(), torch.randn(n, 784))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    status = Path("/proc/self/status").read_text()  # rusage would count what the parent held before
+    print(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024)
 
 
 def main() -> None:
@@ -167,6 +168,7 @@ def main() -> None:
         found.append(product_rows(options.rounds))
     table = pd.concat(found, ignore_index=True)
     table.to_csv(options.out / "ntk.csv", index=False)
+    (options.out / "ntk.md").write_text(markdown(table))
     print(f"\n{torch.get_num_threads()} threads, torch {torch.__version__}\n{table.to_string(index=False)}")
     if options.only:
         return None

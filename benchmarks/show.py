@@ -1,4 +1,4 @@
-"""The figure of the kernel benchmark: time against examples, ours, the peers, and the limit."""
+"""The kernel benchmark as a table to read and a figure: ours, the peers, and the limit."""
 
 from pathlib import Path
 
@@ -9,6 +9,28 @@ import seaborn as sns
 from clntk.figures.style import house_style, palette
 
 ORDER = ("clntk", "neural-tangents", "nngeometry", "torch.func")
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """One row a case: our seconds, our time over the limit, and each peer's time over ours."""
+    peers = [name for name in ORDER[1:] if name in set(table["by"])]
+    lines = [
+        "| kernel | clntk, seconds | over the limit | "
+        + " | ".join(f"{name}, times ours" for name in peers)
+        + " |"
+    ]
+    lines.append("|" + "---|" * (3 + len(peers)))
+    for (case, mode), rows in table.groupby(["case", "mode"], sort=False):
+        by = rows.set_index("by")
+        limit = by.loc["clntk", "times the limit"]
+        cells = [
+            f"{case}, {mode}",
+            f"{by.loc['clntk', 'seconds']:.3g}",
+            "" if pd.isna(limit) else f"{limit:.1f}",
+        ]
+        cells += [f"{by.loc[name, 'times ours']:.3g}" if name in by.index else "" for name in peers]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def draw(sizes: pd.DataFrame, path: Path) -> None:
