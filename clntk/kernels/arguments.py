@@ -45,12 +45,14 @@ def parameter_names(model: nn.Module, params: Iterable[str] | None) -> tuple[str
     """The names given, or those of all parameters that require gradients.
 
     Raises:
-        DataError: for a name that the model does not have, or that is frozen.
+        DataError: for a name that the model does not have, or that is frozen, or no name.
     """
     known = dict(model.named_parameters())
     if params is None:
         return tuple(name for name, p in known.items() if p.requires_grad)
     chosen = tuple(params)
+    if not chosen:
+        raise DataError("empirical_ntk.params: expected at least one name, found none; leave it out for all")
     for name in chosen:
         if name not in known or not known[name].requires_grad:
             trained = ", ".join(n for n, p in known.items() if p.requires_grad)

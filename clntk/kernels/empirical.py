@@ -1,6 +1,6 @@
 """The empirical neural tangent kernel: exact, layer by layer, without ever forming the Jacobian."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from clntk.kernels.costs import Method, Mode
 from clntk.kernels.groups import Direct, Group, Outer, squared_norms
 from clntk.kernels.precision import full_precision
 from clntk.kernels.refuse import refuse
-from clntk.kernels.route import footprint, shares
+from clntk.kernels.route import aligned, footprint, shares
 
 TILE_BYTES = 128 * 2**20  # of a tile on disk
 
@@ -79,10 +79,14 @@ def empirical_ntk(
         if out is not None:
             return _on_disk(model, x1, x2, names, mode, layout, method, block_bytes or TILE_BYTES, Path(out))
         _check_memory(model, x1, x2, names, mode, method, len(names) if per_layer else 1)
-        left = _shares(model, x1, names, mode, method)
         if mode == "diag":
-            return _diagonals(left, per_layer)
-        right = left if x2 is None else _shares(model, x2, names, mode, method)
+            return _diagonals(_shares(model, x1, names, mode, method), per_layer)
+
+        def sides(way: Method) -> tuple[dict[str, list[Group]], dict[str, list[Group]]]:
+            left = _shares(model, x1, names, mode, way)
+            return left, left if x2 is None else _shares(model, x2, names, mode, way)
+
+        left, right = _in_step(sides, names, method)
         how = {"mode": _held(mode), "method": method, "block_bytes": block_bytes or BLOCK_BYTES}
         if per_layer:
             return {
@@ -93,6 +97,16 @@ def empirical_ntk(
 
 def _held(mode: KernelMode) -> Mode:
     return "full" if mode == "full" else "trace"
+
+
+def _in_step(
+    sides: Callable[[Method], tuple[dict[str, list[Group]], dict[str, list[Group]]]],
+    names: tuple[str, ...],
+    method: Method,
+) -> tuple[dict[str, list[Group]], dict[str, list[Group]]]:
+    """The shares of both sides by one route: what one side's inputs show may change the way of the other."""
+    found = (aligned(*sides(way), names) for way in (method, method, "autograd"))
+    return next(both for both in found if both is not None)
 
 
 def _all(found: dict[str, list[Group]]) -> list[Group]:
@@ -149,13 +163,22 @@ def _on_disk(
     kept = max(2, 4 * tile_bytes // (tiling.side * per_example * item))
 
     @lru_cache(maxsize=kept)
-    def side(second: bool, start: int, stop: int) -> list[Group]:
-        return _all(_shares(model, (x2 if second else x1)[start:stop], names, mode, method))
+    def side(second: bool, start: int, stop: int, way: Method) -> dict[str, list[Group]]:
+        return _shares(model, (x2 if second else x1)[start:stop], names, mode, way)
 
     def tile(rows: slice, columns: slice) -> np.ndarray:
         same = x2 is None and rows == columns
-        left, right = side(False, rows.start, rows.stop), side(x2 is not None, columns.start, columns.stop)
-        return _kernel(left, right, layout, mode=_held(mode), symmetric=same, method=method).cpu().numpy()
+
+        def sides(way: Method) -> tuple[dict[str, list[Group]], dict[str, list[Group]]]:
+            left = side(False, rows.start, rows.stop, way)
+            right = side(x2 is not None, columns.start, columns.stop, way)
+            if aligned(left, right, names) is None:
+                side.cache_clear()
+            return left, right
+
+        left, right = _in_step(sides, names, method)
+        how = {"mode": _held(mode), "symmetric": same, "method": method}
+        return _kernel(_all(left), _all(right), layout, **how).cpu().numpy()
 
     dtype = np.dtype(f"f{item}")
     identity = stored.identity_of(model, x1, x2, mode, tiling.layout, ",".join(names))

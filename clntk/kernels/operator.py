@@ -82,7 +82,8 @@ class NTKOperator:
 
     def diagonal(self) -> Tensor:
         """K[n,c,n,c] as a vector of length N · C, exact."""
-        return sum(squared_norms(group) for group in self.groups).reshape(-1)
+        with full_precision():
+            return sum(squared_norms(group) for group in self.groups).reshape(-1)
 
     def trace(self) -> float:
         """The sum of all eigenvalues, exact."""

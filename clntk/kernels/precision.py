@@ -1,37 +1,55 @@
-"""Products of single-precision numbers in single precision, on graphics cards too."""
+"""Products of single-precision numbers in single precision, whatever the device would rather do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import torch
 
-_SWITCHES = (torch.backends.cudnn, torch.backends.cuda.matmul)  # `allow_tf32`
 _OPERATIONS = (
     torch.backends.cudnn.conv,
     torch.backends.cudnn.rnn,
     torch.backends.cuda.matmul,
+    torch.backends.mkldnn.conv,
+    torch.backends.mkldnn.rnn,
+    torch.backends.mkldnn.matmul,
 )  # `fp32_precision`
+
+
+def _allow_cudnn(tf32: bool) -> None:
+    torch.backends.cudnn.allow_tf32 = tf32
+
+
+_SWITCHES = (
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"),
+    (lambda: torch.backends.cudnn.allow_tf32, _allow_cudnn, False),
+)  # the older ones: how to read and to set each, and to what
 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """TF32 off inside; afterwards as it was. A kernel of 10 bits of mantissa is noise where drift is small.
+    """TF32 and bfloat16 off inside; afterwards as it was. A kernel of 10 bits is noise where drift is small.
 
-    Torch has an older switch and a newer setting, and refuses to read the one where the other says otherwise; so both
-    are set, and a switch that cannot be read before is not needed after.
+    Torch has older switches and newer settings, and refuses to read the one where the other says otherwise; so both
+    are set, and a switch that cannot be read before is not needed after. A setting that was inherited inherits again,
+    but for cuDNN's own default, which torch cannot set: TF32 is then said outright.
 
     Source: PyTorch's notes on CUDA semantics, "TensorFloat-32 (TF32) on Ampere (and later) devices".
     """
-    settings = [(place, "fp32_precision", place.fp32_precision) for place in _OPERATIONS]
-    for place in _SWITCHES:
+    settings = [(operation, operation.fp32_precision) for operation in _OPERATIONS]
+    switches = []
+    for read, switch, _ in _SWITCHES:
         with suppress(RuntimeError):
-            settings.insert(0, (place, "allow_tf32", place.allow_tf32))
-    for place in _SWITCHES:
-        place.allow_tf32 = False
-    for place in _OPERATIONS:
-        place.fp32_precision = "ieee"
+            switches.append((switch, read()))
     try:
+        for _, switch, off in _SWITCHES:
+            switch(off)
+        for operation in _OPERATIONS:
+            operation.fp32_precision = "ieee"
         yield
     finally:
-        for place, name, value in settings:
-            setattr(place, name, value)
+        for switch, value in switches:
+            switch(value)
+        for operation, value in settings:
+            operation.fp32_precision = "none"
+            if operation.fp32_precision != value:
+                operation.fp32_precision = value

@@ -49,7 +49,7 @@ def refuse_coupled(model: nn.Module, x: Tensor) -> Tensor:
     """The logits (N, C) of a few inputs, after seeing that an example's do not depend on its neighbours.
 
     Raises:
-        DataError: if they do, or are not (examples, outputs).
+        DataError: if they do, are not (examples, outputs), or are not numbers.
     """
     with torch.no_grad():
         outputs = model(x)
@@ -58,6 +58,7 @@ def refuse_coupled(model: nn.Module, x: Tensor) -> Tensor:
                 f"empirical_ntk: expected outputs of shape (examples, outputs), found {tuple(outputs.shape)} "
                 f"for {len(x)} examples"
             )
+        refuse_nan(outputs)
         alone = torch.cat([model(x[i : i + 1]) for i in range(len(x))])
     if not torch.allclose(outputs, alone, rtol=1e-8, atol=1e-10):
         raise DataError(
@@ -65,3 +66,16 @@ def refuse_coupled(model: nn.Module, x: Tensor) -> Tensor:
             "look for statistics over the batch (a batch-norm without running statistics, say)"
         )
     return outputs
+
+
+def refuse_nan(outputs: Tensor) -> None:
+    """
+    Raises:
+        DataError: if a logit is not a number.
+    """
+    lost = outputs.isnan().any(1)
+    if lost.any():
+        raise DataError(
+            f"empirical_ntk: expected outputs that are numbers, found NaN for {int(lost.sum())} of {len(lost)} "
+            "examples; look for NaN or infinity among the weights (did the training diverge?) and the inputs"
+        )

@@ -3,13 +3,16 @@
 Hooks cannot see everything: a weight used functionally, fused attention, a module called with its batch elsewhere. So
 the first time a network comes by, each layer's share of a small kernel (two examples, random sums of the logits) is
 computed in float64 by its rule and by autograd; the parameters for which the two differ are differentiated example by
-example instead, and a warning says so. Every later use checks one gradient again, since a network may change its ways
-with an attribute that nobody announces.
+example instead, and a warning says so. Every use checks one gradient again, of a random sum of the logits of up to 8
+of its own examples, since a network may take another way on other inputs, or change its ways with an attribute that
+nobody announces.
 """
 
 import copy
+import random
 import warnings
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
@@ -19,10 +22,10 @@ from torch import Tensor, nn
 from clntk.errors import DataError
 from clntk.kernels import separable
 from clntk.kernels.costs import Method
-from clntk.kernels.groups import Direct, Group, Outer, outputs_and_examples, squared_norms
+from clntk.kernels.groups import Direct, Group, Outer, outputs_and_examples
 from clntk.kernels.jacobian import by_autograd, by_vmap
 from clntk.kernels.pullback import NotHooked, calls_of
-from clntk.kernels.refuse import refuse_coupled
+from clntk.kernels.refuse import refuse_coupled, refuse_nan
 from clntk.kernels.rules import RULES
 
 TOLERANCE = 1e-11  # of the whole kernel's largest entry, in float64, where the two ways agree to some 1e-15
@@ -30,6 +33,7 @@ AGAIN = {
     torch.float64: 1e-8,
     torch.float32: 1e-3,
 }  # of a squared gradient norm, when a known network comes again
+SAMPLE = 8  # examples of each use that are looked at
 
 
 class KernelFallbackWarning(UserWarning):
@@ -77,12 +81,56 @@ def shares(
         (N, C), and module name → groups; parameters off the rules come last, under their own names.
 
     Raises:
-        DataError: for a network whose outputs couple examples, or are not (examples, outputs).
+        DataError: for a network whose outputs couple examples, are not (examples, outputs), or not numbers.
     """
-    outputs, found = _shares(model, x, _route(model, x, names, method))
-    if not _still_right(model, x, found, names):
-        outputs, found = _shares(model, x, _route(model, x, names, method, anew=True))
+    route = _route(model, x, names, method)
+    while True:
+        among = set(route.ruled)
+        try:
+            outputs, found = _shares(model, x, route)
+        except NotHooked as error:  # a module that sees some of the examples, say
+            name = next(n for n, m in model.named_modules() if m is error.module)
+            _say(name, str(error))
+            among.remove(name)
+            doubtful = [0, 1][: len(x)]
+        else:
+            refuse_nan(outputs)
+            doubtful = _doubtful(model, x, found, names) if among else []
+            if not doubtful:
+                break
+        new = decide(model, x[doubtful], names, method, among)
+        if len(new.ruled) == len(route.ruled):  # two examples do not show it
+            _say("", "its rules and autograd disagree on some inputs.")
+            new = decide(model, x[doubtful], names, "autograd")
+        route = _route(model, x, names, method, new)
+    if not found:  # only modules that were never called
+        found = {names[0].rpartition(".")[0]: [Direct(outputs.new_zeros(outputs.shape[1], len(x), 1))]}
     return outputs, found
+
+
+def aligned(
+    left: dict[str, list[Group]], right: dict[str, list[Group]], names: tuple[str, ...]
+) -> tuple[dict[str, list[Group]], dict[str, list[Group]]] | None:
+    """The shares of both sides in step, or nothing if the sides went by different routes.
+
+    A module that was called on one side only has no share of the kernel.
+    """
+    known = set(names)
+    rest, others = ([name for name in side if name in known] for side in (left, right))
+    if rest != others:
+        return None
+    both = [
+        name for name in left if name in right and list(map(type, left[name])) == list(map(type, right[name]))
+    ]
+    if both:
+        return {name: left[name] for name in both}, {name: right[name] for name in both}
+    return tuple({"": [_nothing(next(iter(side.values()))[0])]} for side in (left, right))
+
+
+def _nothing(like: Group) -> Group:
+    c, n = outputs_and_examples(like)
+    some = like.inputs if isinstance(like, Outer) else like.jacobian
+    return Direct(some.new_zeros(c, n, 1))
 
 
 def footprint(
@@ -94,12 +142,14 @@ def footprint(
 
 
 def _route(
-    model: nn.Module, x: Tensor, names: tuple[str, ...], method: Method, *, anew: bool = False
+    model: nn.Module, x: Tensor, names: tuple[str, ...], method: Method, new: Route | None = None
 ) -> Route:
-    known = method, names, tuple(m.training for m in model.modules()), tuple(x.shape[1:]), min(len(x), 2)
+    modules = tuple((type(m), m.training) for m in model.modules())
+    sizes = tuple(p.shape for p in model.parameters())  # a read-out may grow
+    known = method, names, modules, sizes, tuple(x.shape[1:]), min(len(x), 2)
     routes = _routes.setdefault(model, {})
-    if anew or known not in routes:
-        routes[known] = decide(model, x[:2], names, method)
+    if new is not None or known not in routes:
+        routes[known] = new or decide(model, x[:2], names, method)
     return routes[known]
 
 
@@ -115,7 +165,7 @@ def _shares(
             out[name] = [_joined(groups) for groups in zip(*parts, strict=True)]
     if route.readout is not None:
         weight = model.get_submodule(route.readout).weight.detach()
-        for name in route.above:
+        for name in route.above & out.keys():
             out[name] = [
                 replace(group, readout=weight) if isinstance(group, Outer) else group for group in out[name]
             ]
@@ -138,23 +188,41 @@ def _joined(groups: tuple[Group, ...]) -> Group:
     return Direct(sum(g.jacobian for g in groups))
 
 
-def _still_right(model: nn.Module, x: Tensor, found: dict[str, list[Group]], names: tuple[str, ...]) -> bool:
-    """Whether one example's gradient of one sum of logits has the norm that the shares give it."""
-    n_outputs, _ = outputs_and_examples(next(iter(found.values()))[0])
-    direction = _directions(1, n_outputs, x.device)[0]
-    expected = (
-        by_autograd(model, x[:1], direction.to(model.get_parameter(names[0]).dtype), names).square().sum()
-    )
-    got = sum(_norm_along(group, direction) for groups in found.values() for group in groups)
-    return bool((got - expected).abs() <= AGAIN[expected.dtype] * expected)
+def _doubtful(
+    model: nn.Module, x: Tensor, found: dict[str, list[Group]], names: tuple[str, ...]
+) -> list[int]:
+    """One or two examples on which autograd and the shares disagree, or none."""
+    sample = random.Random(0).sample(range(len(x)), min(len(x), SAMPLE))
+    if _agree(model, x, sample, found, names):
+        return []
+    off = [n for n in sample if not _agree(model, x, [n], found, names)]
+    return (off or sample)[:2]
 
 
-def _norm_along(group: Group, direction: Tensor) -> Tensor:
-    """‖Σ_c direction_c J[c, 0]‖² of the first example."""
+def _agree(
+    model: nn.Module, x: Tensor, examples: list[int], found: dict[str, list[Group]], names: tuple[str, ...]
+) -> bool:
+    """Whether the gradient of one random sum of these examples' logits has the norm that the shares give it."""
+    parameters = [model.get_parameter(name) for name in names]
+    with torch.enable_grad():
+        outputs = model(x[examples])
+        weights = _directions(len(examples), outputs.shape[1], x.device).to(outputs.dtype)
+        total = (outputs * weights).sum()
+        gradients = torch.autograd.grad(total, parameters, allow_unused=True) if total.requires_grad else ()
+    expected = sum((g.square().sum() for g in gradients if g is not None), weights.new_zeros(()))
+    got = sum(_norm_along(group, examples, weights) for groups in found.values() for group in groups)
+    return bool((got - expected).abs() <= AGAIN[parameters[0].dtype] * expected)
+
+
+def _norm_along(group: Group, examples: list[int], weights: Tensor) -> Tensor:
+    """‖Σ_nc weights[n,c] J[c,n]‖² over some examples."""
     if isinstance(group, Direct):
-        return (direction.to(group.jacobian) @ group.jacobian[:, 0]).square().sum()
-    grad = sum(w * g[:1] for w, g in zip(direction.to(group.inputs), group.grads, strict=True))
-    return squared_norms(Outer(group.inputs[:1], (grad,)))[0, 0]
+        moved = torch.einsum("nc,cnp->p", weights, group.jacobian[:, examples])
+    else:
+        columns = weights[:, :, None, None].unbind(1)
+        grad = sum(w * g[examples] for w, g in zip(columns, group.grads, strict=True))
+        moved = grad.flatten(0, 1).T @ group.inputs[examples].flatten(0, 1)
+    return moved.square().sum()
 
 
 def _directions(k: int, n_outputs: int, device: torch.device) -> Tensor:
@@ -163,8 +231,19 @@ def _directions(k: int, n_outputs: int, device: torch.device) -> Tensor:
     return torch.randn(k, n_outputs, dtype=torch.float64, generator=generator).to(device)
 
 
-def decide(model: nn.Module, x: Tensor, names: tuple[str, ...], method: Method = "auto") -> Route:
-    """The partition of the named parameters, by a check on the inputs ``x`` (one or two of them)."""
+def decide(
+    model: nn.Module,
+    x: Tensor,
+    names: tuple[str, ...],
+    method: Method = "auto",
+    among: Collection[str] | None = None,
+) -> Route:
+    """The partition of the named parameters, by a check on the inputs ``x`` (one or two of them).
+
+    Args:
+        model, x, names, method: as in :func:`shares`.
+        among: the modules that may go by their rule, if not all.
+    """
     double = copy.deepcopy(model).double()
     x = x.double() if x.is_floating_point() else x
     outputs = refuse_coupled(double, x).shape[1]
@@ -175,7 +254,19 @@ def decide(model: nn.Module, x: Tensor, names: tuple[str, ...], method: Method =
         raise DataError(
             f"empirical_ntk: expected a network that autograd can differentiate: {error}"
         ) from error
+    if not expected.isfinite().all():
+        raise DataError(
+            "empirical_ntk: expected finite gradients, found NaN or infinity; look for infinity among the weights (did "
+            "the training diverge?) and the inputs"
+        )
+    with torch.enable_grad():
+        if not double(x).requires_grad:
+            raise DataError(
+                "empirical_ntk: expected outputs that depend on parameters, found none that autograd sees; look for "
+                "detach() and no_grad in the network"
+            )
     ruled = {} if method == "autograd" else _candidates(double, names)
+    ruled = {name: wanted for name, wanted in ruled.items() if among is None or name in among}
     while True:
         try:
             _, found = _shares(double, x, Route(ruled), directions)

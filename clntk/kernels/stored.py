@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 import xarray as xr
 import zarr
 from filelock import FileLock, Timeout
@@ -14,7 +15,6 @@ from rich.progress import track
 from torch import Tensor, nn
 from xarray.backends import BackendArray
 from xarray.core import indexing
-from zarr.errors import ArrayNotFoundError, GroupNotFoundError
 
 from clntk.errors import DataError
 from clntk.kernels.budget import refuse_beyond_disk
@@ -46,12 +46,12 @@ def write(
     out.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out.with_name(f".{out.name}.lock"))
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout as error:
         raise DataError(
             f"{out}: another process is writing this kernel; wait for it, or choose another out"
         ) from error
-    with lock:
+    with held:
         array = _begin(out, tiling, dtype, identity)
         tiling = _tiling(array)
         for leftover in out.rglob("*.partial"):  # of a process that was killed while it wrote
@@ -97,12 +97,17 @@ def open_ntk(path: str | Path) -> xr.DataArray:
 def identity_of(model: nn.Module, *parts: Tensor | str | None) -> str:
     """A hash of a network's structure and state, and of the inputs and options."""
     found = hashlib.sha256(repr(model).encode())
-    tensors = [*model.state_dict().items(), *((str(i), part) for i, part in enumerate(parts))]
+    for name, module in model.named_modules():  # a network may change its ways with an attribute
+        plain = {k: v for k, v in vars(module).items() if isinstance(v, bool | int | float | str)}
+        found.update(f"{name}:{sorted(plain.items())}".encode())
+    buffers = model.named_buffers(remove_duplicate=False)  # the state lacks those that are not saved
+    tensors = [*model.state_dict().items(), *buffers, *((str(i), part) for i, part in enumerate(parts))]
     for name, value in tensors:
         found.update(f"{name}:".encode())
         if isinstance(value, Tensor):
             found.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            value = value.detach().cpu().contiguous().numpy().tobytes()
+            flat = value.detach().cpu().contiguous().reshape(-1)
+            value = flat.view(torch.uint8).numpy().tobytes()  # NumPy has no bfloat16
         found.update(value if isinstance(value, bytes) else str(value).encode())
     return found.hexdigest()
 
@@ -115,7 +120,11 @@ class _Stored(BackendArray):
         self.shape, self.dtype = tiling.shaped(tiling.n, tiling.m), array.dtype
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+        if isinstance(key, indexing.VectorizedIndexer):
+            return indexing.explicit_indexing_adapter(
+                key, self.shape, indexing.IndexingSupport.OUTER, self._read
+            )
+        return self._read(key.tuple)  # xarray's way fails where a slice steps back over nothing
 
     def _read(self, key: tuple) -> np.ndarray:
         """Orthogonal indices, one an axis: the examples tile by tile, and the outputs within each."""
@@ -151,13 +160,17 @@ def _begin(out: Path, tiling: Tiling, dtype: np.dtype, identity: str) -> zarr.Ar
     if found is not None:
         if found.attrs["identity"] != identity:
             raise DataError(
-                f"{out}: holds the kernel of another network, other inputs or another mode; choose another out, or "
-                "remove it"
+                f"{out}: holds the kernel of another network, other inputs, or another mode or layout; choose another "
+                "out, or remove it"
             )
         return found
+    if out.is_file():
+        raise DataError(f"{out}: expected a new folder, found a file; choose another out")
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: expected a new folder, found one with other files in it; choose another out")
     side = tiling.side
+    tile_bytes = int(np.prod(tiling.shaped(side, side))) * dtype.itemsize
+    refuse_beyond_disk(len(list(tiling.tiles())) * tile_bytes, out.parent)
     attributes = {"format": FORMAT, "identity": identity, **vars(tiling)}
     return zarr.create_array(
         store=str(out),
@@ -174,8 +187,8 @@ def _begin(out: Path, tiling: Tiling, dtype: np.dtype, identity: str) -> zarr.Ar
 
 def _existing(path: Path) -> zarr.Array | None:
     try:
-        array = zarr.open_array(store=str(path), mode="r+") if path.exists() else None
-    except (ArrayNotFoundError, GroupNotFoundError, FileNotFoundError):
+        array = zarr.open_array(store=str(path), mode="r+") if path.is_dir() else None
+    except (FileNotFoundError, ValueError):  # no Zarr, a group, or metadata that cannot be read
         return None
     return array if array is not None and array.attrs.get("format") == FORMAT else None
 

@@ -134,6 +134,21 @@ CASES = {
         lambda: flat(nn.ConvTranspose2d(4, 2, 3, stride=2, output_padding=2, dilation=3), features=722),
         (4, 6, 6),
     ),
+    "series, conv transposed": (
+        lambda: flat(
+            nn.ConvTranspose1d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2), features=84
+        ),
+        (4, 7),
+    ),
+    "series, conv transposed, output padding as large as the stride": (
+        lambda: flat(nn.ConvTranspose1d(3, 2, 3, stride=2, output_padding=2, dilation=3), features=42),
+        SERIES,
+    ),
+    "volume": (lambda: flat(nn.Conv3d(2, 3, 2), nn.ReLU(), features=24), (2, 3, 3, 3)),
+    "mean pooling": (
+        lambda: flat(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), features=4),
+        IMAGE,
+    ),
     "batch norm": (lambda: flat(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), features=64), IMAGE),
     "group norm": (lambda: flat(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), features=64), IMAGE),
     "layer norm": (lambda: nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.GELU(), nn.Linear(6, 3)), (5,)),

@@ -1,0 +1,450 @@
+"""Networks that have no kernel are refused with the reason, and those that are hard to see through are not misread."""
+
+import random
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from test_rules import Sequence, reference
+from torch import nn
+from torch.nn import functional
+
+import clntk
+from clntk.errors import DataError
+from clntk.kernels.route import KernelFallbackWarning
+
+
+def seeded(make):
+    torch.manual_seed(0)
+    return make().double()
+
+
+def perceptron(outputs=3):
+    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, outputs))
+
+
+def inputs(*shape, seed=1):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def assert_right(model, x, x2=None):
+    expected = reference(model, x, x2)
+    wanted = {
+        "full": expected,
+        "trace": torch.einsum("ncmc->nm", expected),
+        "sum_logits": expected.sum((1, 3)),
+    }
+    if x2 is None:
+        wanted["diag"] = torch.einsum("ncnc->nc", expected)
+    for mode, right in wanted.items():
+        kernel = clntk.empirical_ntk(model, x, x2, mode=mode)
+        assert kernel.shape == right.shape
+        assert (kernel - right).abs().max() <= 1e-10 * expected.abs().max()
+
+
+# --- chance, precision, and what autograd cannot do -------------------------------------------------------
+
+
+class Attentive(nn.Module):
+    def __init__(self, dropout):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, dropout=dropout, batch_first=True)
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.out(self.attention(x, x, x, need_weights=False)[0].mean(1))
+
+
+class Encoded(nn.Module):
+    def __init__(self, dropout):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(4, 2, 6, dropout=dropout, batch_first=True)
+        self.encoder, self.out = nn.TransformerEncoder(layer, 2), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.out(self.encoder(x).mean(1))
+
+
+def recurrent(kind, dropout):
+    return Sequence(lambda *sizes, **options: kind(*sizes, num_layers=2, dropout=dropout, **options))
+
+
+DROPPING = {
+    "RNN": lambda dropout: recurrent(nn.RNN, dropout),
+    "LSTM": lambda dropout: recurrent(nn.LSTM, dropout),
+    "GRU": lambda dropout: recurrent(nn.GRU, dropout),
+    "MultiheadAttention": Attentive,
+    "TransformerEncoder": Encoded,
+}
+
+
+@pytest.mark.parametrize("name", DROPPING)
+def test_dropout_within_a_module_is_refused_in_training_and_accepted_in_evaluation(name):
+    model, x = seeded(lambda: DROPPING[name](0.5)), inputs(3, 4, 4)
+    kind = "MultiheadAttention" if name == "TransformerEncoder" else name
+    with pytest.raises(
+        DataError, match=rf"\({kind}\) is in training mode, so that f\(x\) depends on .* chance"
+    ):
+        clntk.empirical_ntk(model, x)
+    with pytest.raises(DataError, match="is in training mode"):
+        clntk.ntk_operator(model, x)
+    assert_right(model.eval(), x)
+    assert_right(model, x[:1], x[1:])
+    if name != "TransformerEncoder":  # its dropout modules of chance 0 count as well
+        assert_right(seeded(lambda: DROPPING[name](0.0)).train(), x)
+
+
+def test_a_transformer_where_torch_vectorises():
+    """Elsewhere here, the warning of a slow batching rule is an error, and the slow way is taken."""
+    model, x = seeded(lambda: Encoded(0.1)).eval(), inputs(4, 5, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert_right(model, x)
+        assert_right(model, x[:1], x[1:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused(dtype):
+    model = perceptron()
+    model[2].to(dtype)
+    name = str(dtype).removeprefix("torch.")
+    match = rf"expected parameters in float32 or float64, found 2.weight in {name}; use model.float\(\)"
+    for function in (clntk.empirical_ntk, clntk.ntk_operator):
+        with pytest.raises(DataError, match=match):
+            function(model, torch.randn(3, 4))
+
+
+class NoWayBack(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        raise RuntimeError("no way back")
+
+
+class Changed(nn.Module):
+    """A perceptron whose outputs are changed."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.inner, self.change = perceptron(), change
+
+    def forward(self, x):
+        return self.change(self.inner(x))
+
+
+def _in_place(outputs):
+    grown = outputs.exp()
+    return grown.mul_(2) + grown  # exp needs its output for the way back
+
+
+@pytest.mark.parametrize(
+    ("change", "why"), [(NoWayBack.apply, "no way back"), (_in_place, "modified by an inplace operation")]
+)
+@pytest.mark.parametrize("method", ["auto", "autograd"])
+def test_what_autograd_cannot_differentiate_is_refused(change, why, method):
+    model = seeded(lambda: Changed(change))
+    with pytest.raises(DataError, match=f"expected a network that autograd can differentiate: .*{why}"):
+        clntk.empirical_ntk(model, inputs(3, 4), method=method)
+
+
+def _without_gradients(outputs):
+    with torch.no_grad():
+        return outputs * 2
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.detach, _without_gradients, torch.sign])
+@pytest.mark.parametrize("method", ["auto", "autograd"])
+def test_outputs_without_gradients(change, method):
+    model, x = seeded(lambda: Changed(change)), inputs(3, 4)
+    if change is torch.sign:  # flat, but differentiable
+        assert not clntk.empirical_ntk(model, x, method=method).any()
+        return
+    with pytest.raises(DataError, match=r"expected outputs that depend on parameters.*look for detach\(\)"):
+        clntk.empirical_ntk(model, x, method=method)
+
+
+class Headed(nn.Module):
+    """One read-out a task, of which one is in use."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.heads, self.task = (
+            nn.Linear(4, 5),
+            nn.ModuleList([nn.Linear(5, 3), nn.Linear(5, 2)]),
+            0,
+        )
+
+    def forward(self, x):
+        return self.heads[self.task](torch.tanh(self.inner(x)))
+
+
+@pytest.mark.parametrize("method", ["auto", "autograd"])
+@pytest.mark.parametrize("mode", ["full", "trace", "diag"])
+def test_the_share_of_parameters_out_of_use_is_nothing(mode, method):
+    model, x = seeded(Headed), inputs(3, 4)
+    kernel = clntk.empirical_ntk(model, x, mode=mode, params=["heads.1.weight"], method=method)
+    assert kernel.shape == {"full": (3, 3, 3, 3), "trace": (3, 3), "diag": (3, 3)}[mode]
+    assert not kernel.any()
+
+
+# --- numbers that are none --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("where", ["0.weight", "2.weight", "2.bias"])
+def test_a_diverged_network_is_said_to_be_one(known, where):
+    model, x = seeded(perceptron), inputs(5, 4)
+    if known:
+        clntk.empirical_ntk(model, x)
+    with torch.no_grad():
+        model.get_parameter(where).view(-1)[0] = float("nan")
+    for function in (clntk.empirical_ntk, clntk.ntk_operator):
+        with pytest.raises(
+            DataError, match=r"expected outputs that are numbers, found NaN for (2 of 2|5 of 5)"
+        ):
+            function(model, x)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_infinite_weights_are_said_to_be_so(known):
+    model, x = seeded(perceptron), inputs(5, 4)
+    if known:
+        clntk.empirical_ntk(model, x)
+    with torch.no_grad():
+        model[2].weight[0, 0] = float("inf")
+    with pytest.raises(DataError, match=r"expected finite gradients, .* infinity among the weights \(did"):
+        clntk.empirical_ntk(model, x)
+
+
+@pytest.mark.parametrize("lost", [0, 3, 29])
+def test_an_input_that_is_no_number_is_found(lost):
+    x = inputs(30, 4)
+    x[lost, 2] = float("nan")
+    with pytest.raises(DataError, match=r"found NaN for 1 of (2|30) examples; look for NaN"):
+        clntk.empirical_ntk(seeded(perceptron), x)
+
+
+def test_outputs_masked_with_infinity_are_none_of_it():
+    mask = torch.tensor([False, True, False])
+    assert_right(seeded(lambda: Changed(lambda f: f.masked_fill(mask, -float("inf")))), inputs(4, 4))
+
+
+# --- networks that change their ways ----------------------------------------------------------------------
+
+
+class Toggled(nn.Module):
+    """An attribute says, to nobody, what its forward pass does."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.out = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+        self.use_shared_weight_functionally = False
+        self.scale_outputs = False
+        self.stop_gradients = False
+
+    def forward(self, x):
+        hidden = torch.tanh(self.first(x))
+        if self.use_shared_weight_functionally:
+            hidden = functional.linear(hidden, self.first.weight)
+        hidden = self.second(hidden)
+        if self.stop_gradients:
+            hidden = hidden.detach()
+        outputs = self.out(torch.tanh(hidden))
+        return outputs * torch.tensor([1.0, 2.0, 3.0]).to(x) if self.scale_outputs else outputs
+
+
+TOGGLES = ["use_shared_weight_functionally", "scale_outputs", "stop_gradients"]
+
+
+@pytest.mark.filterwarnings("ignore::clntk.kernels.route.KernelFallbackWarning")
+@pytest.mark.parametrize("toggle", TOGGLES)
+@pytest.mark.parametrize("start", [False, True])
+@pytest.mark.parametrize("n", [1, 2, 100])
+def test_a_network_that_changes_its_ways_is_seen_through(toggle, start, n):
+    model, x = seeded(Toggled), inputs(n, 4)
+    for on in (start, not start, start, not start):
+        setattr(model, toggle, on)
+        assert_right(model, x)
+        assert_right(model, x, inputs(3, 4, seed=2))
+
+
+@pytest.mark.filterwarnings("ignore::clntk.kernels.route.KernelFallbackWarning")
+@pytest.mark.parametrize("mode", ["full", "trace", "diag", "sum_logits"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_whatever_is_asked_for_first_after_a_change(mode, dtype):
+    model, x = seeded(Toggled).to(dtype), inputs(5, 4).to(dtype)
+    clntk.empirical_ntk(model, x, mode=mode)
+    model.use_shared_weight_functionally = True
+    kernel = clntk.empirical_ntk(model, x, mode=mode)
+    expected = clntk.empirical_ntk(model, x, mode=mode, method="autograd")
+    torch.testing.assert_close(kernel, expected, rtol=1e-4 if dtype == torch.float32 else 1e-10, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::clntk.kernels.route.KernelFallbackWarning")
+def test_the_operator_and_layers_shares_after_a_change():
+    model, x = seeded(Toggled), inputs(5, 4)
+    clntk.ntk_operator(model, x)
+    clntk.empirical_ntk(model, x, per_layer=True)
+    model.use_shared_weight_functionally = True
+    expected = reference(model, x)
+    parts = clntk.empirical_ntk(model, x, per_layer=True)
+    torch.testing.assert_close(sum(parts.values()), expected)
+    product = clntk.ntk_operator(model, x).matmat(torch.eye(15, dtype=torch.float64))
+    torch.testing.assert_close(product, expected.reshape(15, 15))
+
+
+@pytest.mark.filterwarnings("ignore::clntk.kernels.route.KernelFallbackWarning")
+@pytest.mark.parametrize("toggle", TOGGLES)
+def test_a_kernel_on_disk_is_not_taken_for_that_of_a_network_that_changed(tmp_path, toggle):
+    model, x = seeded(Toggled), inputs(5, 4)
+    clntk.empirical_ntk(model, x, out=tmp_path / "k")
+    setattr(model, toggle, True)
+    with pytest.raises(DataError, match="holds the kernel of another network"):
+        clntk.empirical_ntk(model, x, out=tmp_path / "k")
+    kernel = clntk.empirical_ntk(model, x, out=tmp_path / "other")
+    np.testing.assert_allclose(kernel.values, reference(model, x), rtol=0, atol=1e-12)
+
+
+class Forked(nn.Module):
+    """Which way an example takes, its first input says; two of three ways use a weight behind its module's back."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.out = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        hidden = torch.tanh(self.second(torch.tanh(self.first(x))))
+        one = functional.linear(hidden, self.first.weight)
+        other = functional.linear(hidden, self.second.weight)
+        way = x[:, :1]
+        return self.out(torch.where(way > 1, one, torch.where(way < -1, other, hidden)))
+
+
+def ways(x, first):
+    x = x.clone()
+    x[:, 0] = torch.tensor(first, dtype=x.dtype)
+    return x
+
+
+def test_an_example_of_the_first_two_says_enough_of_the_others():
+    model, x = seeded(Forked), ways(inputs(6, 4), [0, 2, 2, 0, 2, 2])
+    with pytest.warns(KernelFallbackWarning, match="first: its rule and autograd disagree"):
+        assert_right(model, x)
+
+
+@pytest.mark.parametrize("n", [3, 8, 40])
+def test_examples_that_take_another_way_than_the_first_two_are_seen(n):
+    model, x = seeded(Forked), ways(inputs(n, 4), [0, 0] + [2] * (n - 2))
+    with pytest.warns(KernelFallbackWarning, match="first: its rule and autograd disagree"):
+        kernel = clntk.empirical_ntk(model, x)
+    torch.testing.assert_close(kernel, reference(model, x))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # told once
+        assert_right(model, x)
+        assert_right(model, ways(x, [0] * n), x)
+
+
+def test_wherever_they_are():
+    generator = random.Random(0)
+    for _ in range(8):
+        first = [0, 0, *generator.choices([0, 2, -2], k=6)]
+        model, x = seeded(Forked), ways(inputs(8, 4), first)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", KernelFallbackWarning)
+            assert_right(model, x)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # told already
+            assert_right(model, x)
+
+
+@pytest.mark.filterwarnings("ignore::clntk.kernels.route.KernelFallbackWarning")
+def test_on_disk_too(tmp_path):
+    model, x = seeded(Forked), ways(inputs(9, 4), [0, 0, 0, 2, 2, 0, -2, -2, 0])
+    kernel = clntk.empirical_ntk(model, x, out=tmp_path / "k", block_bytes=9 * 9 * 8)
+    assert kernel.attrs["tile"] == 3
+    np.testing.assert_allclose(kernel.values, reference(model, x), rtol=0, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::clntk.kernels.route.KernelFallbackWarning")
+@pytest.mark.parametrize("n", [1, 2, 6])
+@pytest.mark.parametrize("m", [1, 2, 9])
+def test_both_sides_go_by_one_route(n, m):
+    """What one side shows changes the way of the other, which was there first."""
+    for first, second in (([0] * n, [2] * m), ([2] * n, [0] * m), ([2] * n, [-2] * m)):
+        model = seeded(Forked)
+        x1, x2 = ways(inputs(n, 4), first), ways(inputs(m, 4, seed=2), second)
+        assert_right(model, x1, x2)
+        assert_right(model, x2, x1)
+        expected = reference(model, x1, x2)
+        parts = clntk.empirical_ntk(seeded(Forked), x1, x2, per_layer=True)
+        torch.testing.assert_close(sum(parts.values()), expected)
+
+
+class Experts(nn.Module):
+    """Each expert sees the examples that are sent to it, and is not called where there are none."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.out = nn.Linear(4, 4), nn.Linear(4, 3)
+        self.experts = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+
+    def forward(self, x):
+        hidden = torch.tanh(self.first(x))
+        found = torch.zeros_like(hidden)
+        for expert, chosen in zip(self.experts, (x[:, 0] > 0, x[:, 0] <= 0), strict=True):
+            if chosen.any():
+                found = found.index_put((chosen.nonzero()[:, 0],), torch.tanh(expert(hidden[chosen])))
+        return self.out(found)
+
+
+@pytest.mark.filterwarnings("ignore::clntk.kernels.route.KernelFallbackWarning")
+@pytest.mark.parametrize(
+    "first", [[1, 1, 1], [1, 1, -1], [1, -1, 1], [-1, 1, 1, -1], [1, 1] + [1, -1] * 5], ids=str
+)
+def test_modules_that_see_some_of_the_examples(tmp_path, first):
+    model, x = seeded(Experts), ways(inputs(len(first), 4), first)
+    assert_right(model, x)
+    assert_right(seeded(Experts), x, x[:1])
+    kernel = clntk.empirical_ntk(seeded(Experts), x, out=tmp_path / "k", block_bytes=1)
+    np.testing.assert_allclose(kernel.values, reference(model, x), rtol=0, atol=1e-12)
+
+
+def test_modules_that_are_called_on_one_side_only():
+    model, x1, x2 = seeded(Experts), ways(inputs(4, 4), [1] * 4), ways(inputs(5, 4), [-1] * 5)
+    assert_right(model, x1, x2)
+    for params in (["experts.0.weight"], ["experts.0.weight", "experts.1.weight"]):
+        kernel = clntk.empirical_ntk(model, x1, x2, params=params)
+        assert kernel.shape == (4, 3, 5, 3)
+        assert not kernel.any()
+    own = clntk.empirical_ntk(model, x1, params=["experts.0.weight"])
+    for name, p in model.named_parameters():
+        p.requires_grad_(name == "experts.0.weight")
+    torch.testing.assert_close(own, reference(model, x1))
+
+
+class Own(nn.Linear):
+    """A linear module without a rule, as it may compute anything."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize("make", [lambda: nn.Linear(5, 6), lambda: nn.Linear(5, 1), lambda: Own(5, 3)])
+def test_a_read_out_that_was_exchanged(tmp_path, make):
+    model, x = seeded(perceptron), inputs(5, 4)
+    assert_right(model, x)
+    model[2] = make().double()
+    kernel = clntk.empirical_ntk(model, x, out=tmp_path / "k", block_bytes=1)
+    np.testing.assert_allclose(kernel.values, reference(model, x), rtol=0, atol=1e-12)
+    assert_right(model, x)
+
+
+def test_heads_of_their_own():
+    model, x = seeded(Headed), inputs(5, 4)
+    for task in (0, 1, 0):
+        model.task = task
+        assert_right(model, x)
