@@ -25,6 +25,10 @@ class DamagedRun(StoreError):
     """A run folder with files missing or changed since it was published."""
 
 
+class KernelFallbackWarning(UserWarning):
+    """Some parameters are differentiated the slow way, because hooks do not see how they are used."""
+
+
 class NewerFormat(StoreError):
     """A run written by a later version of clntk."""
 

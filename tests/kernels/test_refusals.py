@@ -11,8 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 import clntk
-from clntk.errors import DataError
-from clntk.kernels.route import KernelFallbackWarning
+from clntk.errors import DataError, KernelFallbackWarning
 
 
 def seeded(make):
@@ -260,7 +259,7 @@ class Toggled(nn.Module):
 TOGGLES = ["use_shared_weight_functionally", "scale_outputs", "stop_gradients"]
 
 
-@pytest.mark.filterwarnings("ignore::clntk.kernels.route.KernelFallbackWarning")
+@pytest.mark.filterwarnings("ignore::clntk.errors.KernelFallbackWarning")
 @pytest.mark.parametrize("toggle", TOGGLES)
 @pytest.mark.parametrize("start", [False, True])
 @pytest.mark.parametrize("n", [1, 2, 100])
@@ -272,7 +271,7 @@ def test_a_network_that_changes_its_ways_is_seen_through(toggle, start, n):
         assert_right(model, x, inputs(3, 4, seed=2))
 
 
-@pytest.mark.filterwarnings("ignore::clntk.kernels.route.KernelFallbackWarning")
+@pytest.mark.filterwarnings("ignore::clntk.errors.KernelFallbackWarning")
 @pytest.mark.parametrize("mode", ["full", "trace", "diag", "sum_logits"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_whatever_is_asked_for_first_after_a_change(mode, dtype):
@@ -284,7 +283,7 @@ def test_whatever_is_asked_for_first_after_a_change(mode, dtype):
     torch.testing.assert_close(kernel, expected, rtol=1e-4 if dtype == torch.float32 else 1e-10, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore::clntk.kernels.route.KernelFallbackWarning")
+@pytest.mark.filterwarnings("ignore::clntk.errors.KernelFallbackWarning")
 def test_the_operator_and_layers_shares_after_a_change():
     model, x = seeded(Toggled), inputs(5, 4)
     clntk.ntk_operator(model, x)
@@ -297,7 +296,7 @@ def test_the_operator_and_layers_shares_after_a_change():
     torch.testing.assert_close(product, expected.reshape(15, 15))
 
 
-@pytest.mark.filterwarnings("ignore::clntk.kernels.route.KernelFallbackWarning")
+@pytest.mark.filterwarnings("ignore::clntk.errors.KernelFallbackWarning")
 @pytest.mark.parametrize("toggle", TOGGLES)
 def test_a_kernel_on_disk_is_not_taken_for_that_of_a_network_that_changed(tmp_path, toggle):
     model, x = seeded(Toggled), inputs(5, 4)
@@ -361,7 +360,7 @@ def test_wherever_they_are():
             assert_right(model, x)
 
 
-@pytest.mark.filterwarnings("ignore::clntk.kernels.route.KernelFallbackWarning")
+@pytest.mark.filterwarnings("ignore::clntk.errors.KernelFallbackWarning")
 def test_on_disk_too(tmp_path):
     model, x = seeded(Forked), ways(inputs(9, 4), [0, 0, 0, 2, 2, 0, -2, -2, 0])
     kernel = clntk.empirical_ntk(model, x, out=tmp_path / "k", block_bytes=9 * 9 * 8)
@@ -369,7 +368,7 @@ def test_on_disk_too(tmp_path):
     np.testing.assert_allclose(kernel.values, reference(model, x), rtol=0, atol=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore::clntk.kernels.route.KernelFallbackWarning")
+@pytest.mark.filterwarnings("ignore::clntk.errors.KernelFallbackWarning")
 @pytest.mark.parametrize("n", [1, 2, 6])
 @pytest.mark.parametrize("m", [1, 2, 9])
 def test_both_sides_go_by_one_route(n, m):
@@ -401,7 +400,7 @@ class Experts(nn.Module):
         return self.out(found)
 
 
-@pytest.mark.filterwarnings("ignore::clntk.kernels.route.KernelFallbackWarning")
+@pytest.mark.filterwarnings("ignore::clntk.errors.KernelFallbackWarning")
 @pytest.mark.parametrize(
     "first", [[1, 1, 1], [1, 1, -1], [1, -1, 1], [-1, 1, 1, -1], [1, 1] + [1, -1] * 5], ids=str
 )

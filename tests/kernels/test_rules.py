@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 from clntk import empirical_ntk
-from clntk.errors import DataError
-from clntk.kernels.route import KernelFallbackWarning, decide
+from clntk.errors import DataError, KernelFallbackWarning
+from clntk.kernels.decide import decide
 
 
 def reference(model, x1, x2=None):
