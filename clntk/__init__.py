@@ -20,6 +20,7 @@ _PUBLIC = {
     "open_runs": "clntk.runs.runset",
     "register": "clntk.registry",
     "run": "clntk.runs.run",
+    "stream_from": "clntk.streams.own",
     "task_tuning": "clntk.measures.tuning",
     "write_report": "clntk.report.page",
 }

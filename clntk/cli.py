@@ -39,6 +39,10 @@ UseOption = Annotated[
 OutOption = Annotated[Path | None, typer.Option("--out", help="Where to write; by default beside the runs.")]
 
 
+data_app = typer.Typer(help="Datasets that need a download.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
 @app.callback(invoke_without_command=True)
 def _top(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
@@ -151,12 +155,40 @@ def validate(protocol: ProtocolArgument, overrides: Overrides = None) -> None:
     validate_protocol(protocol, overrides or [])
 
 
+@app.command("check-regimes")
+def check_regimes(
+    protocol: ProtocolArgument,
+    overrides: Overrides = None,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Optimizer steps a regime, at most.")] = 2000,
+) -> None:
+    """Train each regime of a protocol briefly, storing nothing, and say which is richer and which lazier."""
+    from clntk.commands import check_protocol_regimes
+
+    check_protocol_regimes(protocol, overrides or [], steps)
+
+
 @app.command()
 def schema(use: UseOption = None) -> None:
     """Print the JSON schema of protocols, for editors."""
     from clntk.commands import print_schema
 
     print_schema(use or [])
+
+
+@data_app.command("fetch")
+def fetch(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="mnist, fashion_mnist, cifar10, cifar100 or tiny_imagenet.")
+    ],
+    data_root: Annotated[
+        Path | None,
+        typer.Option("--data-root", help="The folder of datasets; by default $CLNTK_DATA, else ./data."),
+    ] = None,
+) -> None:
+    """Download a dataset, with a progress bar and a checksum, unless it is there; nothing else ever downloads."""
+    from clntk.commands import fetch_data
+
+    fetch_data(name, data_root)
 
 
 def main() -> None:

@@ -225,12 +225,43 @@ def validate_protocol(protocol: str, overrides: list[str]) -> None:
     )
 
 
+def check_protocol_regimes(protocol: str, overrides: list[str], steps: int) -> None:
+    from clntk.protocol import expand, load
+    from clntk.runs.preflight import preflight
+    from clntk.runs.regime_check import check_regimes
+    from clntk.stats.phrases import number
+
+    specs = expand(load(protocol, overrides))
+    preflight(specs)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("regime", "steps", "training loss", "kernel distance", "linearisation error", "verdict"):
+        table.add_column(column, no_wrap=True, justify="left" if column in ("regime", "verdict") else "right")
+    for place in check_regimes(specs, steps=steps):
+        measured = (place.loss, place.kernel_distance, place.linearisation_error)
+        table.add_row(escape(place.regime), str(place.steps), *map(number, measured), place.verdict)
+    _wide_console().print(table)
+    typer.echo(
+        f"Seed {specs[0].seed}, first phase of training. The verdicts compare these regimes with one another alone, at "
+        "training losses that may differ: for intervals over seeds, run the protocol."
+    )
+
+
 def print_schema(use: Sequence[Path]) -> None:
     from clntk.protocol.schema import json_schema
 
     for path in use:
         registry.use(path)
     typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def fetch_data(name: str, data_root: Path | None) -> None:
+    from clntk.runs.files import disk_errors
+    from clntk.streams.data.fetch import fetch
+    from clntk.streams.data.part import data_folder
+
+    with disk_errors(data_folder(data_root), what="the data root", option="--data-root"):
+        folder = fetch(name, data_root)
+    typer.echo(f"{name} is in {folder.resolve()}; protocols find it with stream.data_root={folder.resolve()}")
 
 
 def _protocol_rows() -> list[tuple[str, str, str]]:

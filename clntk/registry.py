@@ -33,18 +33,26 @@ class Kind:
 
     Args:
         package: the package or shipped folder whose modules register the built-in members.
+        meaning: one line for ``clntk list``.
         shared: ``"module:Dataclass"`` whose fields belong to the configuration of every member; an instance is
             handed over after the other positional arguments.
-        meaning: one line for ``clntk list``.
+        applied: ``"module:Dataclass"`` whose fields belong to the configuration of every member, too; an instance is
+            called with what the member returns and what it was handed, and its answer is the result. So whatever
+            the option does is done to every member, a user's own among them.
     """
 
     package: str
     meaning: str
     shared: str | None = None
+    applied: str | None = None
 
 
 KINDS: dict[str, Kind] = {
-    "stream": Kind("clntk.streams", "the tasks, in order, with their probe sets"),
+    "stream": Kind(
+        "clntk.streams",
+        "the tasks, in order, with their probe sets",
+        applied="clntk.streams.presentation:Presentation",
+    ),
     "model": Kind("clntk.models", "the network"),
     "regime": Kind("clntk.regimes", "initialisation, parametrisation, output scale and learning rate"),
     "strategy": Kind("clntk.strategies", "how the network is trained", "clntk.strategies.training:Training"),
@@ -99,12 +107,13 @@ class Entry:
 
     @cached_property
     def shared(self) -> type | None:
-        """The dataclass of options that every member of this kind has, if there is one."""
-        path = KINDS[self.kind].shared
-        if path is None:
-            return None
-        module, _, attribute = path.partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        """The dataclass of options that every member of this kind is handed, if there is one."""
+        return _named(KINDS[self.kind].shared)
+
+    @cached_property
+    def applied(self) -> type | None:
+        """The dataclass of options that are applied to what any member of this kind returns, if there is one."""
+        return _named(KINDS[self.kind].applied)
 
     @cached_property
     def schema(self) -> "type[BaseModel]":
@@ -113,11 +122,12 @@ class Entry:
 
         options: dict[str, Any] = {}
         if self.shared is not None:
-            for name, kind, default in _dataclass_options(self.shared):
-                options[name] = (kind, default)
+            options |= _dataclass_options(self.shared)
         for parameter in self.own_options:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             options[parameter.name] = (parameter.annotation, default)
+        if self.applied is not None:
+            options |= _dataclass_options(self.applied)
         config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
         return create_model(self.name, __config__=config, __doc__=self.summary, **options)
 
@@ -140,10 +150,13 @@ class Entry:
     def __call__(self, *injected: Any, **options: Any) -> Any:
         """Call the component with what the toolkit hands over, then its configuration."""
         checked = dict(self.check(options))
-        if self.shared is not None:
-            shared = {f.name: checked.pop(f.name) for f in fields(self.shared)}
-            injected = (*injected, self.shared(**shared))
-        return self.function(*injected, **checked)
+        shared, applied = (
+            None if kind is None else kind(**{f.name: checked.pop(f.name) for f in fields(kind)})
+            for kind in (self.shared, self.applied)
+        )
+        handed = injected if shared is None else (*injected, shared)
+        result = self.function(*handed, **checked)
+        return result if applied is None else applied(result, *injected)
 
 
 _entries: dict[tuple[str, str], Entry] = {}
@@ -160,7 +173,8 @@ def register(kind: str, name: str | None = None, **traits: Any) -> Callable[[Cal
 
     Raises:
         UnknownName: if there is no such kind.
-        ClntkError: if the name is taken by another file, or the docstring or an option's annotation is missing.
+        ClntkError: if the name is taken by another file, an option's name by its kind, or the docstring or an
+            option's annotation is missing.
     """
     _check_kind(kind)
 
@@ -179,6 +193,7 @@ def register(kind: str, name: str | None = None, **traits: Any) -> Callable[[Cal
                     f"{kind} {entry.name!r} in {entry.source}: option {parameter.name!r} needs an annotation; "
                     "the signature is its configuration schema"
                 )
+        _refuse_taken_options(entry)
         if not function.__module__.startswith("clntk."):
             _discover(kind)  # so that it is the newcomer that finds a name taken
         taken = _entries.get((kind, entry.name))
@@ -299,7 +314,26 @@ def _load_entry_points() -> None:
                 ) from error
 
 
-def _dataclass_options(shared: type) -> list[tuple[str, Any, Any]]:
-    """Name, annotation and default (``...`` for none) of each field."""
-    hints = get_type_hints(shared, include_extras=True)
-    return [(f.name, hints[f.name], ... if f.default is MISSING else f.default) for f in fields(shared)]
+def _refuse_taken_options(entry: Entry) -> None:
+    """An option of one's own that the kind has already would never reach the function."""
+    common = {f.name for kind in (entry.shared, entry.applied) if kind is not None for f in fields(kind)}
+    for parameter in entry.parameters:
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name in common:
+            raise ClntkError(
+                f"{entry.kind} {entry.name!r} in {entry.source}: every {entry.kind} has an option "
+                f"{parameter.name!r} already, which is not the function's own; leave it out or rename it"
+            )
+
+
+def _named(path: str | None) -> Any:
+    """What ``"module:attribute"`` names."""
+    if path is None:
+        return None
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _dataclass_options(kind: type) -> dict[str, tuple[Any, Any]]:
+    """Annotation and default (``...`` for none) of each field."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {f.name: (hints[f.name], ... if f.default is MISSING else f.default) for f in fields(kind)}

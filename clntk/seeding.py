@@ -24,6 +24,7 @@ class Purpose(StrEnum):
     PROBE = "probe"
     DROPOUT = "dropout"
     BOOTSTRAP = "bootstrap"
+    GATES = "gates"
 
 
 @dataclass(frozen=True)

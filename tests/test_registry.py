@@ -1,7 +1,7 @@
 """The registry: a signature is a schema, names are unique, and errors say what to do."""
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Annotated, Literal
@@ -121,6 +121,56 @@ def test_a_kinds_shared_options_belong_to_every_member():
     assert entry.resolve({})["epochs"] == Training().epochs
     with pytest.raises(ValidationError, match="patience"):
         registry.get("strategy", "naive").check({"patience": 3})
+
+
+@dataclass(frozen=True)
+class Doubled:
+    """Options that are applied to whatever a member of the made-up kind returns."""
+
+    times: Annotated[int, Field(ge=1)] = 1
+
+    def __call__(self, result, *injected):
+        return [result] * self.times, injected
+
+
+def test_a_kinds_applied_options_belong_to_every_member_and_act_on_its_result(monkeypatch):
+    kind = replace(registry.KINDS["strategy"], applied=f"{__name__}:Doubled")
+    monkeypatch.setitem(registry.KINDS, "strategy", kind)
+
+    @register("strategy")
+    def patient(setup, training, *, patience: int = 3):
+        """Patient training."""
+        return setup, training.lr, patience
+
+    entry = registry.get("strategy", "patient")
+    # what is applied is handed what the toolkit injected, without the shared options
+    assert entry("the setup", lr=0.5, times=2) == ([("the setup", 0.5, 3)] * 2, ("the setup",))
+    assert entry.resolve({})["times"] == 1
+    assert list(entry.schema.model_fields)[-2:] == ["patience", "times"]
+    with pytest.raises(ValidationError, match="times"):
+        entry.check({"times": 0})
+    with pytest.raises(ValidationError, match="times"):
+        registry.get("model", "mlp").check({"times": 2})
+
+
+def test_an_option_that_its_kind_has_already_is_refused():
+    with pytest.raises(
+        ClntkError, match=r"strategy 'greedy' in .*: every strategy has an option 'momentum' already"
+    ):
+
+        @register("strategy", "greedy")
+        def with_momentum(setup, training, *, momentum: float = 0.0):
+            """Greedy."""
+
+    with pytest.raises(
+        ClntkError, match=r"stream 'greedy' in .*: every stream has an option 'schedule'.*rename it"
+    ):
+
+        @register("stream", "greedy")
+        def with_schedule(seeds, *, schedule: str = "mine"):
+            """Greedy."""
+
+    assert "greedy" not in registry.names("strategy") + registry.names("stream")
 
 
 def test_annotations_of_what_is_injected_may_be_for_type_checkers_only():

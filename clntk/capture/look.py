@@ -103,13 +103,7 @@ def hidden_layers(model: nn.Module) -> dict[str, str]:
     A label is the last part of the parent's path where that is unique (``hidden1`` for ``network.hidden1.activation``).
     Frozen copies (modules with buffers other than running statistics, and no parameters) hold none.
     """
-    frozen = [
-        name
-        for name, m in model.named_modules()
-        if name
-        and not any(True for _ in m.parameters())
-        and any(buffer.rpartition(".")[2] not in _STATISTICS for buffer, _ in m.named_buffers())
-    ]
+    frozen = _frozen(model)
     leaves = [
         (name, m)
         for name, m in model.named_modules()
@@ -122,6 +116,39 @@ def hidden_layers(model: nn.Module) -> dict[str, str]:
     short = {path: path.rpartition(".")[0].rpartition(".")[2] or path for path in paths}
     unique = len(set(short.values())) == len(paths)
     return {(short[path] if unique else path): path for path in paths}
+
+
+def frozen_copies(model: nn.Module, path: str) -> list[nn.Module]:
+    """The modules that stand, in frozen copies of a part of the network, where ``path`` stands in that part.
+
+    ``initial.hidden1.activation`` for ``network.hidden1.activation``, where a regime keeps the network at
+    initialisation beside the trained one: what changes the one has to change the other.
+    """
+    frozen = _frozen(model)
+    roots = [name for name in frozen if not any(name.startswith(f"{other}.") for other in frozen)]
+
+    def inside(root: str) -> list[str]:
+        return [name.removeprefix(root) for name, _ in model.named_modules() if name.startswith(f"{root}.")]
+
+    found = []
+    for root in roots:
+        parts = path.split(".")
+        depth = root.count(".") + 1
+        part = ".".join(parts[:depth])
+        if part != root and len(parts) > depth and inside(part) == inside(root):
+            found.append(model.get_submodule(".".join([root, *parts[depth:]])))
+    return found
+
+
+def _frozen(model: nn.Module) -> list[str]:
+    """Paths of the modules with buffers other than running statistics, and no parameters."""
+    return [
+        name
+        for name, m in model.named_modules()
+        if name
+        and not any(True for _ in m.parameters())
+        and any(buffer.rpartition(".")[2] not in _STATISTICS for buffer, _ in m.named_buffers())
+    ]
 
 
 def check_layers(model: nn.Module, layers: Mapping[str, str]) -> None:

@@ -2,31 +2,22 @@
 
 import math
 from collections import OrderedDict
-from typing import Annotated, Literal
 
-import torch
-from pydantic import Field
 from torch import nn
 
 from clntk.errors import DataError
+from clntk.models.layers import ACTIVATIONS, Activation, Positive, drawn
 from clntk.registry import register
 from clntk.shape import TaskShape
-
-ACTIVATIONS: dict[str, tuple[type[nn.Module], float]] = {
-    # with the gain that keeps the variance of a wide layer constant (He et al. 2015; LeCun et al. 1998)
-    "relu": (nn.ReLU, math.sqrt(2.0)),
-    "tanh": (nn.Tanh, 1.0),
-    "identity": (nn.Identity, 1.0),
-}
 
 
 @register("model")
 def mlp(
     shape: TaskShape,
     *,
-    width: Annotated[int, Field(ge=1)] = 256,
-    depth: Annotated[int, Field(ge=1)] = 2,
-    activation: Literal["relu", "tanh", "identity"] = "relu",
+    width: Positive = 256,
+    depth: Positive = 2,
+    activation: Activation = "relu",
     bias: bool = True,
     bias_init: float = 0.0,
     init_scale: float | list[float] = 1.0,
@@ -57,26 +48,14 @@ def mlp(
             f"model.init_scale: expected one factor or {depth + 1} (read-out last), found {len(scales)}"
         )
     act, gain = ACTIVATIONS[activation]
-    fan_in = math.prod(shape.inputs)
+    units = math.prod(shape.inputs)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if len(shape.inputs) > 1:
         layers["flatten"] = nn.Flatten()
     for index in range(depth):
-        linear = _linear(
-            fan_in, width, bias=bias, bias_init=bias_init, sd=scales[index] * gain / math.sqrt(fan_in)
-        )
+        linear = drawn(nn.Linear(units, width, bias=bias), gain=scales[index] * gain, bias_init=bias_init)
         layers[f"hidden{index + 1}"] = nn.Sequential(OrderedDict(linear=linear, activation=act()))
-        fan_in = width
-    layers["readout"] = _linear(
-        fan_in, shape.outputs, bias=bias, bias_init=bias_init, sd=scales[-1] / math.sqrt(fan_in)
-    )
+        units = width
+    readout = nn.Linear(units, shape.outputs, bias=bias)
+    layers["readout"] = drawn(readout, gain=scales[-1], bias_init=bias_init)
     return nn.Sequential(layers)
-
-
-@torch.no_grad()
-def _linear(fan_in: int, fan_out: int, *, bias: bool, bias_init: float, sd: float) -> nn.Linear:
-    layer = nn.Linear(fan_in, fan_out, bias=bias)
-    layer.weight.normal_(0.0, sd)
-    if bias:
-        layer.bias.fill_(bias_init)
-    return layer

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from clntk.errors import DataError
-from clntk.regimes.base import Regime, weight_layers
+from clntk.regimes.base import Regime, one_each, weight_layers
 from clntk.registry import register
 from clntk.shape import TaskShape
 
@@ -39,10 +39,8 @@ def init_scale(
     layers = weight_layers(model)
     factors = [scale] * len(layers) if isinstance(scale, int | float) else list(scale)
     for name, values in (("scale", factors), ("sd", sd)):
-        if values is not None and len(values) != len(layers):
-            raise DataError(
-                f"init_scale.{name}: expected {len(layers)} entries, one a layer, found {len(values)}"
-            )
+        if values is not None:
+            one_each(f"init_scale.{name}", values, layers)
     for layer, factor in zip(layers, factors, strict=True):
         layer.weight.mul_(factor)
     for layer, target in zip(layers, sd or [], strict=bool(sd)):

@@ -1,14 +1,26 @@
 """Rich or lazy by the scale of the output."""
 
-import copy
 from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor, nn
 
+from clntk.models.frozen import frozen_copy
 from clntk.regimes.base import Regime
 from clntk.registry import register
 from clntk.shape import TaskShape
+
+
+class ScaledOutput(nn.Module):
+    """f(x) = α g(x; θ)."""
+
+    def __init__(self, network: nn.Module, alpha: float) -> None:
+        super().__init__()
+        self.network = network
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.alpha * self.network(x)
 
 
 class CentredOutput(nn.Module):
@@ -20,7 +32,7 @@ class CentredOutput(nn.Module):
     def __init__(self, network: nn.Module, alpha: float) -> None:
         super().__init__()
         self.network = network
-        self.initial = _frozen(network)
+        self.initial = frozen_copy(network)
         self.alpha = alpha
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,13 +60,3 @@ def output_scale(model: nn.Module, shape: TaskShape, *, alpha: Annotated[float, 
     """
     del shape
     return Regime(CentredOutput(model, alpha), lr_scale=1 / alpha**2)
-
-
-def _frozen(network: nn.Module) -> nn.Module:
-    """A copy in eval mode whose parameters have become buffers."""
-    frozen = copy.deepcopy(network).eval()
-    for module in frozen.modules():
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            delattr(module, name)
-            module.register_buffer(name, parameter.detach().clone())
-    return frozen

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from clntk import registry
+from clntk.errors import DataError
 from clntk.protocol.spec import RunSpec, options_of
 from clntk.regimes.base import Regime
 from clntk.seeding import Purpose, Seeds
@@ -32,8 +33,18 @@ def build(spec: RunSpec) -> Built:
         torch.manual_seed(seeds.integer(Purpose.INIT))
         model = component("model", spec.model, stream.shape)
         regime = component("regime", spec.regime_options, model, stream.shape)
+    _check_optimizer(spec, regime)
     regime.model.to(spec.device)
     return Built(stream, regime)
+
+
+def _check_optimizer(spec: RunSpec, regime: Regime) -> None:
+    used = spec.strategy.get("optimizer", regime.optimizer)
+    if regime.optimizer not in (None, used):
+        raise DataError(
+            f"strategy.optimizer: expected {regime.optimizer}, for which the regime {spec.regime} sets its learning "
+            f"rates, found {used}; change it, or the regime's optimizer if it has that option"
+        )
 
 
 def component(kind: str, options: dict[str, Any], *injected: Any) -> Any:

@@ -152,9 +152,15 @@ class _Session:
         )
         plugin = CapturePlugin(capture, [], self._on_record)
         setup = Setup(
-            built.regime.model, built.stream, built.regime.lr_scale, self.spec.device, [self.watch, plugin]
+            built.regime.model,
+            built.stream,
+            built.regime.lr_scale,
+            self.spec.device,
+            Seeds(self.spec.seed),
+            [self.watch, plugin],
         )
         learner = component("strategy", self.spec.strategy, setup)
+        capture.inputs = learner.with_tasks(capture.inputs)
         plugin.phases = [phase.name for phase in learner.stream.phases]
         return learner, capture
 

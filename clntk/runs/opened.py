@@ -35,8 +35,9 @@ class Run:
         return self.path.name
 
     def fact(self, name: str) -> Any:
-        """A recorded fact, read once: ``metrics``, ``weights`` (Dataset), ``activations`` (layer → array), or the
-        array of any other probe.
+        """A recorded fact, read once: ``metrics``, ``weights`` (Dataset), ``activations`` (layer → array), ``stream``
+        (how alike the tasks are, a Dataset: see :func:`clntk.streams.descriptors.task_similarity`), or the array of
+        any other probe.
 
         Raises:
             StoreError: if this run did not record it.
@@ -55,10 +56,10 @@ class Run:
     def _from_tree(self, name: str) -> Any:
         if name not in self.tree.children:
             recorded = sorted([*self.tree.children, "metrics", "weights"])
-            raise StoreError(
-                f"{self.path}: holds no {name!r}, only {', '.join(recorded)}; "
-                f"add {name} to the protocol's probes and run it again"
-            )
+            missing = f"add {name} to the protocol's probes and run it again"
+            if name == "stream":
+                missing = "it was stored by a clntk that did not yet record how alike tasks are; run it again"
+            raise StoreError(f"{self.path}: holds no {name!r}, only {', '.join(recorded)}; {missing}")
         node = self.tree[name]
         if node.children:
             return {layer: child.dataset[layer] for layer, child in node.children.items()}

@@ -4,11 +4,10 @@ from typing import Any
 
 from clntk.capture.capture import Record
 from clntk.strategies.learner import Learner
-from clntk.strategies.training import evaluate
 
 
 def performance_rows(learner: Learner, record: Record) -> list[dict[str, Any]]:
-    """Loss and accuracy on the train and test set of every task.
+    """Loss and accuracy on the train and test set of every task, with its own gates and within its own head.
 
     Returns:
         Rows with checkpoint, step, trained_task, eval_task, metric (``test_accuracy``, ``test_loss``,
@@ -16,10 +15,10 @@ def performance_rows(learner: Learner, record: Record) -> list[dict[str, Any]]:
     """
     rows = []
     device = next(learner.model.parameters()).device
-    for task in learner.stream.tasks:
+    for t, task in enumerate(learner.stream.tasks):
         for part in ("train", "test"):
             split = getattr(task, part).to(device)
-            loss, accuracy = evaluate(learner.model, split, learner.loss, learner.stream.accuracy)
+            loss, accuracy = learner.evaluate(split, t)
             for metric, value in ((f"{part}_loss", loss), (f"{part}_accuracy", accuracy)):
                 rows.append(
                     {

@@ -1,12 +1,15 @@
-"""Before anything is trained: do stream, network, regime and loss of every condition fit together?"""
+"""Before anything is trained: do stream, network, regime, strategy and loss of every condition fit together?"""
 
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
+from clntk import registry
 from clntk.errors import ClntkError, Problem, ProtocolError
-from clntk.protocol.spec import RunSpec
+from clntk.protocol.spec import RunSpec, options_of
 from clntk.runs.build import build
+from clntk.strategies.learner import Setup
+from clntk.strategies.requirements import check
 from clntk.strategies.training import Training
 
 
@@ -37,9 +40,13 @@ def preflight(specs: Iterable[RunSpec]) -> None:
 
 
 def _fit(spec: RunSpec) -> None:
-    stream = build(spec).stream
-    names = {f.name for f in fields(Training)}
-    Training(**{key: value for key, value in spec.strategy.items() if key in names}).make_loss(stream)
+    built = build(spec)
+    shared = {f.name for f in fields(Training)}
+    training = Training(**{key: value for key, value in spec.strategy.items() if key in shared})
+    training.make_loss(built.stream)
+    strategy = registry.get("strategy", spec.strategy["name"]).function
+    own = {key: value for key, value in options_of(spec.strategy).items() if key not in shared}
+    check(strategy, Setup(built.regime.model, built.stream), training, own)
 
 
 def _distinct(specs: Iterable[RunSpec]) -> Iterator[RunSpec]:

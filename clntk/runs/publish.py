@@ -52,6 +52,7 @@ def publish(
         ),
         "schedule": _schedule(stream),
         "probes": _probes(stream),
+        "stream": stream.descriptors,
     }
     write_facts(folder / "facts.nc", capture.records, extra, attrs)
     table = pd.DataFrame(rows)
@@ -62,7 +63,7 @@ def publish(
     # a process that was killed while writing leaves a hidden file behind
     shutil.copytree(work / "weights", folder / "weights", ignore=shutil.ignore_patterns(".*"))
     write_yaml(folder / "spec.yaml", spec.as_dict())
-    write_atomic(folder / "log.txt", ("\n".join(log) + "\n").encode())
+    write_atomic(folder / "log.txt", ("\n".join([*stream.notes, *log]) + "\n").encode())
     write_json(
         folder / "provenance.json",
         {
@@ -72,6 +73,7 @@ def publish(
             "seconds": round(seconds, 3),
             "steps": learner.steps,
             "device": spec.device,
+            "notes": list(stream.notes),
             **code,
             "files": {
                 str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)}

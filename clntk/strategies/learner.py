@@ -1,15 +1,18 @@
 """A strategy ready to train a stream phase by phase, whose whole state can be saved and restored."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from clntk.strategies.training import Loss, Training
-from clntk.streams.base import Phase, TaskStream
+from clntk.seeding import Seeds
+from clntk.strategies.saved import on_devices, with_devices
+from clntk.strategies.switch import TaskSwitch
+from clntk.strategies.training import Loss, Training, evaluate
+from clntk.streams.base import Phase, Split, TaskStream
 
 if TYPE_CHECKING:
     from avalanche.core import SupervisedPlugin
@@ -26,6 +29,7 @@ class Setup:
         stream: the stream, in its own training order.
         lr_scale: the regime's factor on the learning rate.
         device: where to train.
+        seeds: the run's generators, for what a strategy fixes at random before training.
         plugins: the run's own observers, called after the strategy's plugins.
     """
 
@@ -33,6 +37,7 @@ class Setup:
     stream: TaskStream
     lr_scale: float = 1.0
     device: str = "cpu"
+    seeds: Seeds = field(default_factory=lambda: Seeds(0))
     plugins: Sequence["SupervisedPlugin"] = field(default_factory=tuple)
 
 
@@ -50,17 +55,24 @@ class Learner:
 
     Args:
         strategy: the Avalanche strategy.
+        model: the network, by its own names; the strategy may see it through heads and gates.
         stream: the stream in the order in which it is trained.
         training: the shared options.
         loss: the loss trained on.
+        switch: tells the network its task, if it has gates.
     """
 
-    def __init__(self, strategy: "LeanTemplate", stream: TaskStream, training: Training, loss: Loss) -> None:
-        self.strategy, self.stream, self.training, self.loss = strategy, stream, training, loss
-
-    @property
-    def model(self) -> nn.Module:
-        return self.strategy.model
+    def __init__(
+        self,
+        strategy: "LeanTemplate",
+        model: nn.Module,
+        stream: TaskStream,
+        training: Training,
+        loss: Loss,
+        switch: TaskSwitch | None = None,
+    ) -> None:
+        self.strategy, self.model, self.switch = strategy, model, switch
+        self.stream, self.training, self.loss = stream, training, loss
 
     @property
     def steps(self) -> int:
@@ -76,12 +88,26 @@ class Learner:
         index = self.stream.phases.index(phase)
         self.strategy.pure_batches = phase.pure_batches
         if self.training.batch_size is None:
-            self.strategy.train_mb_size = sum(len(self.stream.tasks[t].train) for t in phase.tasks)
+            self.strategy.train_mb_size = len(self.stream.phase_data(phase)[1])
         self.strategy.train(
             self.stream.benchmark.train_stream[index],
             eval_streams=[],
             reset_optimizer_state=self.training.reset_optimizer,
         )
+
+    def evaluate(self, split: Split, task: int) -> tuple[float, float]:
+        """Loss and accuracy on examples of one task, with its gates open and within its head."""
+        seen_by_task = self.strategy.model is not self.model
+        tasks = torch.full((len(split),), task, device=split.x.device) if seen_by_task else None
+        return evaluate(self.strategy.model, split, self.loss, self.stream.accuracy, tasks)
+
+    def with_tasks(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Task name → inputs as the network itself takes them, each with its task where gates depend on it."""
+        if self.switch is None:
+            return dict(inputs)
+        return {
+            name: self.switch.with_task(x, self.stream.task_names.index(name)) for name, x in inputs.items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that later training depends on, but the random generators: plain values and tensors."""
@@ -89,7 +115,10 @@ class Learner:
             "model": self.model.state_dict(),
             "optimizer": self.strategy.optimizer.state_dict(),
             "clock": {k: v for k, v in vars(self.strategy.clock).items() if isinstance(v, int)},
-            "plugins": [p.state_dict() if isinstance(p, Stateful) else None for p in self.strategy.plugins],
+            "plugins": [
+                with_devices(p.state_dict()) if isinstance(p, Stateful) else None
+                for p in self.strategy.plugins
+            ],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -101,30 +130,74 @@ class Learner:
         vars(self.strategy.clock).update(state["clock"])
         for plugin, saved in zip(self.strategy.plugins, state["plugins"], strict=True):
             if saved is not None:
-                plugin.load_state_dict(saved)
+                plugin.load_state_dict(on_devices(saved))
 
 
-def build_learner(setup: Setup, training: Training, *plugins: "SupervisedPlugin") -> Learner:
-    """A learner for a setup: the strategy's own plugins first, then the run's observers."""
-    from avalanche.training.plugins import EvaluationPlugin
+def build_learner(
+    setup: Setup, training: Training, *plugins: "SupervisedPlugin", switch: TaskSwitch | None = None
+) -> Learner:
+    """A learner for a setup: the strategy's own plugins first, then the run's observers.
 
-    from clntk.strategies.avalanche.lean import EVAL_BATCH, LeanTemplate
+    Args:
+        setup: what to train.
+        training: the shared options.
+        plugins: the strategy's own.
+        switch: tells the network its task, if the strategy has put gates into it.
+    """
     from clntk.strategies.avalanche.watch import StopAtLoss
 
     loss = training.make_loss(setup.stream)
+    first = [_sluggish(setup.stream)] if setup.stream.context_rate < 1 else []
     stop = [StopAtLoss(setup.stream, training, loss)] if training.stop_loss is not None else []
+    strategy = _template(setup, training, loss, switch, [*first, *plugins, *stop, *setup.plugins])
+    return Learner(strategy, setup.model, setup.stream, training, loss, switch)
+
+
+def _template(
+    setup: Setup, training: Training, loss: Loss, switch: TaskSwitch | None, plugins: list[Any]
+) -> "LeanTemplate":
+    from avalanche.training.plugins import EvaluationPlugin
+
+    from clntk.strategies.avalanche.lean import EVAL_BATCH, LeanTemplate
+    from clntk.strategies.avalanche.per_task import PerTask
+
+    stream, model = setup.stream, setup.model
+    optimizer = training.make_optimizer(model, setup.lr_scale)
+    if stream.heads is not None or switch is not None:
+        model = PerTask(model, head_mask(stream), switch)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No loggers specified", UserWarning)
         evaluator = EvaluationPlugin()
-    strategy = LeanTemplate(
-        model=setup.model,
-        optimizer=training.make_optimizer(setup.model, setup.lr_scale),
+    return LeanTemplate(
+        model=model,
+        optimizer=optimizer,
         criterion=loss,
         train_mb_size=training.batch_size or 1,
         train_epochs=training.epochs,
         eval_mb_size=EVAL_BATCH,
         device=torch.device(setup.device),
-        plugins=[*plugins, *stop, *setup.plugins],
+        plugins=plugins,
         evaluator=evaluator,
     )
-    return Learner(strategy, setup.stream, training, loss)
+
+
+def head_mask(stream: TaskStream) -> Tensor | None:
+    """Which outputs each task may use: tasks × outputs, or None where all may use all."""
+    if stream.heads is None:
+        return None
+    mask = torch.zeros(len(stream.tasks), stream.outputs, dtype=torch.bool)
+    for task, head in enumerate(stream.heads):
+        mask[task, list(head)] = True
+    return mask
+
+
+def disjoint_heads(stream: TaskStream) -> bool:
+    """Whether each task has outputs that no other has, so that nothing it learns there is another's."""
+    mask = head_mask(stream)
+    return mask is not None and int(mask.sum(0).max()) == 1
+
+
+def _sluggish(stream: TaskStream) -> "SupervisedPlugin":
+    from clntk.strategies.avalanche.sluggish import SluggishContext
+
+    return SluggishContext(stream.input_groups["context"], stream.context_rate)

@@ -1,6 +1,7 @@
-"""Training without protection, and the control that has no need of it."""
+"""Training without protection, and the controls that have no need of it."""
 
 from dataclasses import replace
+from typing import Any
 
 from clntk.registry import register
 from clntk.strategies.learner import Learner, Setup, build_learner
@@ -24,3 +25,30 @@ def joint(setup: Setup, training: Training) -> Learner:
     the number of updates equals that of training task after task.
     """
     return build_learner(replace(setup, stream=setup.stream.scheduled("joint")), training)
+
+
+@register("strategy")
+def cumulative(setup: Setup, training: Training) -> Learner:
+    """Training in each phase on its own data and that of all phases before: the control that throws nothing away.
+
+    As Avalanche's ``Cumulative``; minibatches are drawn from the union. An epoch is one pass over all of it, so that
+    later phases take more steps. Training to a matched loss (``stop_loss``) looks at the phase's own data.
+    """
+    return build_learner(setup, training, _everything_so_far(setup, whole=training.batch_size is None))
+
+
+def _everything_so_far(setup: Setup, *, whole: bool) -> Any:
+    from avalanche.benchmarks.utils.utils import concat_datasets
+    from avalanche.core import SupervisedPlugin
+
+    class EverythingSoFar(SupervisedPlugin):
+        """Which data that is follows from the number of phases done: there is nothing to remember."""
+
+        def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
+            done = strategy.clock.train_exp_counter
+            experiences = list(setup.stream.benchmark.train_stream)[: done + 1]
+            strategy.adapted_dataset = concat_datasets([experience.dataset for experience in experiences])
+            if whole:
+                strategy.train_mb_size = len(strategy.adapted_dataset)
+
+    return EverythingSoFar()

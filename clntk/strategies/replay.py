@@ -1,4 +1,4 @@
-"""Rehearsal of stored examples."""
+"""Rehearsal of stored examples beside new ones, or in their place, with Avalanche's memories."""
 
 from typing import Annotated, Any
 
@@ -6,16 +6,14 @@ from pydantic import Field
 
 from clntk.registry import register
 from clntk.strategies.learner import Learner, Setup, build_learner
+from clntk.strategies.requirements import class_labels, requires
 from clntk.strategies.training import Training
+
+Count = Annotated[int, Field(ge=1)]
 
 
 @register("strategy")
-def replay(
-    setup: Setup,
-    training: Training,
-    *,
-    memory_size: Annotated[int, Field(ge=1)] = 200,
-) -> Learner:
+def replay(setup: Setup, training: Training, *, memory_size: Count = 200) -> Learner:
     """Experience replay: each minibatch is joined by as many examples from a memory balanced over past phases.
 
     Args:
@@ -30,42 +28,36 @@ def replay(
 
 
 def _memory(memory_size: int) -> Any:
-    import torch
     from avalanche.training.plugins import ReplayPlugin
-    from avalanche.training.storage_policy import ReservoirSamplingBuffer
 
-    from clntk.strategies.avalanche.loader import dataset_tensors
-    from clntk.streams.avalanche.benchmark import avalanche_dataset
-    from clntk.streams.base import Split
+    from clntk.strategies.avalanche.remember import remembering
 
-    class Memory(ReplayPlugin):
-        """Avalanche's replay, whose memory can be saved and restored."""
-
+    class Memory(remembering(ReplayPlugin, "storage_policy._num_exps", "storage_policy.buffer_groups")):
         def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+            """What Avalanche does here, by a method that is not past its time."""
             self.storage_policy.post_adapt(strategy, strategy.experience)
 
-        def state_dict(self) -> dict[str, Any]:
-            groups = self.storage_policy.buffer_groups
-            return {
-                "phases": self.storage_policy._num_exps,
-                "groups": {
-                    key: {
-                        "examples": dict(zip("xyt", dataset_tensors(group.buffer), strict=True)),
-                        "weights": group._buffer_weights,
-                        "max_size": group.max_size,
-                    }
-                    for key, group in groups.items()
-                },
-            }
-
-        def load_state_dict(self, state: dict[str, Any]) -> None:
-            self.storage_policy._num_exps = state["phases"]
-            self.storage_policy.buffer_groups.clear()
-            for key, saved in state["groups"].items():
-                group = ReservoirSamplingBuffer(saved["max_size"])
-                examples = saved["examples"]
-                group.buffer = avalanche_dataset(Split(examples["x"], examples["y"]), examples["t"])
-                group._buffer_weights = torch.as_tensor(saved["weights"])
-                self.storage_policy.buffer_groups[key] = group
-
     return Memory(mem_size=memory_size)
+
+
+@register("strategy")
+@requires(class_labels)
+def gdumb(setup: Setup, training: Training, *, memory_size: Count = 200) -> Learner:
+    """Greedy sampler and dumb learner: each phase trains the initial network anew, on a memory alone.
+
+    The memory is balanced over the classes seen so far and takes in the new phase's examples first. A control: what it
+    reaches needs no memory in the weights. Through Avalanche's ``GDumbPlugin``, which puts another network in the
+    place of the old one; here the weights go back to their initial values.
+
+    Args:
+        setup: what to train.
+        training: shared options.
+        memory_size: examples kept in all, an equal share of each class, drawn at random.
+
+    Source: Prabhu et al. 2020, GDumb, ECCV, LNCS 12347:524.
+    """
+    from clntk.strategies.avalanche.anew import trained_anew
+
+    return build_learner(
+        setup, training, trained_anew(setup.model, memory_size, whole=training.batch_size is None)
+    )

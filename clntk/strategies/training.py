@@ -12,8 +12,46 @@ from torch.nn import functional
 from clntk.errors import DataError
 from clntk.streams.base import Split, TaskStream
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-LossName = Literal["auto", "cross_entropy", "squared_error", "sum_squared_error"]
+LossName = Literal["auto", "cross_entropy", "squared_error", "sum_squared_error", "reward"]
+Rule = Literal["argmax", "sign", "none"]
+
+OUTSIDE = (
+    -1e4
+)  # the logit of an output that is not in a task's head: softmax makes it exactly 0, argmax passes it over
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of outputs f (examples × outputs) and targets y; outputs outside a head have no part in it.
+
+    Args:
+        name: as in :class:`Training`, without ``auto``.
+        heads: whether some outputs may be :data:`OUTSIDE`.
+    """
+
+    name: str
+    heads: bool = False
+
+    def __call__(self, f: Tensor, y: Tensor) -> Tensor:
+        """What is trained on: the mean over examples, or the sum for ``sum_squared_error``."""
+        if self.name == "cross_entropy":
+            return functional.cross_entropy(f, y)
+        if self.name == "reward":
+            return self.each(f, y).mean()
+        total = 0.5 * self._errors(f, y).square().sum()
+        return total / len(f) if self.name == "squared_error" else total
+
+    def each(self, f: Tensor, y: Tensor) -> Tensor:
+        """The loss of every example: (examples)."""
+        if self.name == "cross_entropy":
+            return functional.cross_entropy(f, y, reduction="none")
+        if self.name == "reward":
+            return -(f.sigmoid() * y).sum(1)  # an output outside the head has a sigmoid of 0
+        return 0.5 * self._errors(f, y).square().sum(1)
+
+    def _errors(self, f: Tensor, y: Tensor) -> Tensor:
+        target = functional.one_hot(y, f.shape[1]).to(f.dtype) if y.dtype == torch.long else y
+        return (f - target).masked_fill(f == OUTSIDE, 0.0) if self.heads else f - target
 
 
 @dataclass(frozen=True)
@@ -28,7 +66,8 @@ class Training:
         momentum: of SGD.
         weight_decay: L2 penalty.
         loss: ``cross_entropy``; ``squared_error`` ½‖f − y‖² averaged over examples (labels one-hot);
-            ``sum_squared_error`` the same summed; ``auto`` takes the first for labels, the second for values.
+            ``sum_squared_error`` the same summed; ``reward`` −Σ sigmoid(f)·y averaged over examples, for targets that
+            are rewards; ``auto`` takes the first for labels, the second for values.
         stop_loss: a phase ends once the loss on all its training data is at or below this, so that regimes are
             compared at matched training loss.
         stop_check: steps between two looks at ``stop_loss``.
@@ -58,46 +97,59 @@ class Training:
         """The loss for a stream's targets.
 
         Raises:
-            DataError: for cross-entropy on float targets.
+            DataError: for cross-entropy on float targets, and for rewards that are labels.
         """
         name = self.loss
         if name == "auto":
             name = "cross_entropy" if stream.target == "class" else "squared_error"
-        if name == "cross_entropy":
-            if stream.target != "class":
-                raise DataError(
-                    "strategy.loss: expected squared_error or sum_squared_error for a stream of float targets, "
-                    "found cross_entropy"
-                )
-            return functional.cross_entropy
-        mean = name == "squared_error"
-        return lambda f, y: _half_squared_error(f, y, mean=mean)
+        if name == "cross_entropy" and stream.target != "class":
+            raise DataError(
+                "strategy.loss: expected squared_error or sum_squared_error for a stream of float targets, "
+                "found cross_entropy"
+            )
+        if name == "reward" and stream.target == "class":
+            raise DataError(
+                "strategy.loss: expected cross_entropy or squared_error for a stream of labels, found reward"
+            )
+        return Loss(name, heads=stream.heads is not None)
 
 
-def _half_squared_error(f: Tensor, y: Tensor, *, mean: bool) -> Tensor:
-    target = functional.one_hot(y, f.shape[1]).to(f.dtype) if y.dtype == torch.long else y
-    total = 0.5 * (f - target).square().sum()
-    return total / len(f) if mean else total
+def accuracy(f: Tensor, y: Tensor, *, rule: Rule) -> float:
+    """The fraction of examples answered right, in [0, 1], by outputs inside the head; NaN for the rule ``none``.
 
-
-def accuracy(f: Tensor, y: Tensor, *, rule: Literal["argmax", "sign"]) -> float:
-    """The fraction of examples answered right, in [0, 1]; for ``sign``, of those whose target is not 0."""
+    ``argmax`` compares with the label, or with the largest of several float targets; ``sign`` counts the outputs whose
+    target is not 0.
+    """
+    if rule == "none":
+        return float("nan")
     if rule == "argmax":
-        return (f.argmax(dim=1) == y).float().mean().item()
-    counted = y != 0
+        right = y if y.dtype == torch.long else y.masked_fill(f == OUTSIDE, -torch.inf).argmax(dim=1)
+        return (f.argmax(dim=1) == right).float().mean().item()
+    counted = (y != 0) & (f != OUTSIDE)
     return (f.sign() == y.sign())[counted].float().mean().item()
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, split: Split, loss: Loss, rule: Literal["argmax", "sign"]
+    model: nn.Module,
+    split: Split,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    rule: Rule,
+    tasks: Tensor | None = None,
 ) -> tuple[float, float]:
     """Loss and accuracy on a split, in one batch, in eval mode; the model's mode is restored and no generator
-    is touched."""
+    is touched.
+
+    Args:
+        model: the network, or one that takes the examples' tasks too.
+        split: the examples.
+        loss, rule: by which they are judged.
+        tasks: the task of each example, for a network that depends on it.
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        f = model(split.x)
+        f = model(split.x) if tasks is None else model(split.x, tasks)
     finally:
         for module, mode in modes:
             module.training = mode

@@ -1,6 +1,5 @@
 """A task stream: the tasks, the order in which they are trained, and their fixed probe sets."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -8,13 +7,18 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from clntk.errors import DataError
+from clntk.seeding import Seeds
 from clntk.shape import TaskShape
+from clntk.streams.draws import draws
+from clntk.streams.phases import Phase, Schedule, mixed_boundaries, training_order
+from clntk.streams.refuse import refuse_stream, refuse_tasks
 
 if TYPE_CHECKING:
+    import xarray as xr
     from avalanche.benchmarks import CLScenario
 
-Schedule = Literal["blocked", "interleaved", "joint"]
+Accuracy = Literal["argmax", "sign", "none"]
+Angles = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -43,20 +47,9 @@ class Task:
     test: Split
     probe: Split
 
-
-@dataclass(frozen=True)
-class Phase:
-    """One stretch of training, between two checkpoints.
-
-    Args:
-        name: the label of the checkpoint at its end.
-        tasks: indices of the tasks whose data it holds.
-        pure_batches: whether each minibatch holds examples of one task only (interleaved training).
-    """
-
-    name: str
-    tasks: tuple[int, ...]
-    pure_batches: bool = False
+    @property
+    def parts(self) -> dict[str, Split]:
+        return {"train": self.train, "test": self.test, "probe": self.probe}
 
 
 @dataclass(frozen=True)
@@ -65,28 +58,47 @@ class TaskStream:
 
     Args:
         tasks: at least two; all with the same input shape and the same number of probes.
-        phases: the training order.
-        outputs: how many outputs a network needs.
+        phases: the training order, or the name of a schedule that draws nothing at random.
+        outputs: how many outputs a network needs; by default as many as the targets use.
         target: ``"class"`` (integer labels) or ``"value"`` (float targets, examples × outputs).
-        accuracy: ``"argmax"``, or ``"sign"`` of a single output with zero targets dropped (Flesch et al. 2022).
-        chance: the accuracy of a network that knows nothing.
+        accuracy: ``"argmax"``; ``"sign"`` of a single output, zero targets dropped (Flesch et al. 2022); or
+            ``"none"``: NaN. By default argmax for labels and none for values, which have no rule of their own.
+        chance: the accuracy of a network that knows nothing; the mean over tasks where they differ.
         input_groups: named column ranges, for regimes that scale parts of the input layer.
+        heads: for each task the outputs that it may use; None where all tasks share all of them. Float targets are
+            0 in the outputs of other tasks.
+        context_rate: a in (0, 1]; below 1 the network is trained with a sluggish context
+            c_t = a x_t + (1 − a) c_{t−1} over training trials, in the columns ``input_groups["context"]``
+            (Flesch, Nagy et al. 2023).
+        angles: the angle between each two tasks in degrees, tasks × tasks, where whoever made the stream knows it.
+        notes: sentences on what was done to the data, for the log of a run.
 
     Raises:
         DataError: for one task only, NaN or infinite inputs, unequal shapes or probe counts, labels outside the
-            outputs.
+            outputs or the head, an accuracy that the targets do not have, a sluggish context without a context.
     """
 
     tasks: tuple[Task, ...]
-    phases: tuple[Phase, ...]
-    outputs: int
+    phases: tuple[Phase, ...] | Schedule = "blocked"
+    outputs: int | None = None
     target: Literal["class", "value"] = "class"
-    accuracy: Literal["argmax", "sign"] = "argmax"
+    accuracy: Accuracy | None = None
     chance: float = float("nan")
     input_groups: dict[str, tuple[int, int]] = field(default_factory=dict)
+    heads: tuple[tuple[int, ...], ...] | None = None
+    context_rate: float = 1.0
+    angles: Angles | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_tasks(self)
+        refuse_tasks(self)
+        if isinstance(self.phases, str):
+            object.__setattr__(self, "phases", training_order(self.task_names, self.phases))
+        if self.outputs is None:
+            object.__setattr__(self, "outputs", _outputs_used(self))
+        if self.accuracy is None:
+            object.__setattr__(self, "accuracy", "argmax" if self.target == "class" else "none")
+        refuse_stream(self)
 
     @property
     def task_names(self) -> list[str]:
@@ -96,13 +108,39 @@ class TaskStream:
     def shape(self) -> TaskShape:
         return TaskShape(tuple(self.tasks[0].train.x.shape[1:]), self.outputs, dict(self.input_groups))
 
-    def scheduled(self, schedule: Schedule) -> "TaskStream":
-        """The same tasks under another training order."""
-        return replace(self, phases=training_order(self.task_names, schedule))
+    def scheduled(
+        self,
+        schedule: Schedule,
+        seeds: Seeds | None = None,
+        *,
+        cycles: int = 2,
+        mixing: float = 0.5,
+        mixing_steps: int = 4,
+    ) -> "TaskStream":
+        """The same tasks under another training order.
+
+        Args:
+            schedule: see :func:`~clntk.streams.phases.training_order`; ``gradual`` is
+                :func:`~clntk.streams.phases.mixed_boundaries`.
+            seeds: draws the examples at gradual boundaries; no other schedule needs it.
+            cycles: passes through all tasks when cyclic.
+            mixing: share of a task's examples trained at gradual boundaries.
+            mixing_steps: phases between two tasks when gradual.
+        """
+        if schedule != "gradual" or seeds is None:
+            return replace(self, phases=training_order(self.task_names, schedule, cycles=cycles))
+        sizes = [len(task.train) for task in self.tasks]
+        generator = draws(seeds, "gradual boundaries")
+        phases = mixed_boundaries(
+            self.task_names, sizes, mixing=mixing, steps=mixing_steps, generator=generator
+        )
+        return replace(self, phases=phases)
 
     def phase_data(self, phase: Phase) -> tuple[Split, Tensor]:
         """The training examples of a phase and the task index of each."""
         splits = [self.tasks[t].train for t in phase.tasks]
+        if phase.rows is not None:
+            splits = [split.subset(rows) for split, rows in zip(splits, phase.rows, strict=True)]
         labels = torch.cat([torch.full((len(s),), t) for t, s in zip(phase.tasks, splits, strict=True)])
         return Split(torch.cat([s.x for s in splits]), torch.cat([s.y for s in splits])), labels
 
@@ -113,73 +151,16 @@ class TaskStream:
 
         return avalanche_benchmark(self)
 
+    @cached_property
+    def descriptors(self) -> "xr.Dataset":
+        """How alike each two tasks are: see :func:`clntk.streams.descriptors.task_similarity`."""
+        from clntk.streams.descriptors import task_similarity
 
-def training_order(task_names: Sequence[str], schedule: Schedule) -> tuple[Phase, ...]:
-    """The phases of a schedule.
-
-    ``blocked`` trains task after task. ``joint`` trains on all tasks at once, minibatches drawn from their union;
-    ``interleaved`` too, but each minibatch holds one task's examples, in random order of tasks.
-    """
-    if schedule == "blocked":
-        return tuple(Phase(name, (i,)) for i, name in enumerate(task_names))
-    return (Phase(schedule, tuple(range(len(task_names))), pure_batches=schedule == "interleaved"),)
+        return task_similarity(self)
 
 
-def draw_probe(pool: Split, n_probe: int, generator: torch.Generator) -> Split:
-    """A fixed random subset of ``n_probe`` examples.
-
-    Raises:
-        DataError: if the pool is smaller than that.
-    """
-    if n_probe > len(pool):
-        raise DataError(
-            f"n_probe: expected at most the {len(pool)} test examples of a task, found {n_probe}; lower n_probe"
-        )
-    return pool.subset(torch.randperm(len(pool), generator=generator)[:n_probe])
-
-
-def _check_tasks(stream: TaskStream) -> None:
-    if len(stream.tasks) < 2:
-        raise DataError(
-            f"stream: expected at least two tasks, found {len(stream.tasks)}; "
-            "interference and forgetting need a second task: raise n_tasks"
-        )
-    first = stream.tasks[0]
-    for task in stream.tasks:
-        for part in ("train", "test", "probe"):
-            split: Split = getattr(task, part)
-            where = f"stream: {part} set of {task.name}"
-            if len(split) == 0 or len(split.x) != len(split.y):
-                raise DataError(
-                    f"{where}: expected as many inputs as targets, and some; found {len(split.x)} and {len(split.y)}"
-                )
-            if not torch.isfinite(split.x).all():
-                raise DataError(
-                    f"{where}: expected finite inputs, found NaN or infinity; clean the data first"
-                )
-            if split.x.shape[1:] != first.train.x.shape[1:]:
-                raise DataError(
-                    f"{where}: expected inputs of shape {tuple(first.train.x.shape[1:])} as in {first.name}, "
-                    f"found {tuple(split.x.shape[1:])}"
-                )
-            _check_targets(stream, split.y, where)
-        if len(task.probe) != len(first.probe):
-            raise DataError(
-                f"stream: expected {len(first.probe)} probes in {task.name} as in {first.name}, found {len(task.probe)}"
-            )
-
-
-def _check_targets(stream: TaskStream, y: Tensor, where: str) -> None:
-    if stream.target == "class":
-        if y.dtype != torch.long or y.ndim != 1:
-            raise DataError(
-                f"{where}: expected a vector of integer labels, found {y.dtype} of shape {tuple(y.shape)}"
-            )
-        if y.min() < 0 or y.max() >= stream.outputs:
-            raise DataError(
-                f"{where}: expected labels 0 to {stream.outputs - 1}, found {int(y.min())} to {int(y.max())}"
-            )
-    elif y.shape[1:] != (stream.outputs,) or not torch.isfinite(y).all():
-        raise DataError(
-            f"{where}: expected finite targets of shape (examples, {stream.outputs}), found shape {tuple(y.shape)}"
-        )
+def _outputs_used(stream: TaskStream) -> int:
+    """As many outputs as there are target columns, or labels up to the highest."""
+    if stream.target == "value":
+        return stream.tasks[0].train.y[0].numel()
+    return 1 + max(int(part.y.max()) for task in stream.tasks for part in task.parts.values())

@@ -7,18 +7,18 @@ from torch import Tensor
 
 from clntk.registry import register
 from clntk.seeding import Seeds
-from clntk.streams.base import Schedule, Split, Task, TaskStream, training_order
+from clntk.streams.base import Split, Task, TaskStream
 
 GRID = 5
 BLOB_VARIANCE = 0.08
 
 
-@register("stream")
+@register("stream", fixed=True)
 def context_blobs(
     seeds: Seeds,
     *,
-    schedule: Schedule = "blocked",
     order: Literal["AB", "BA"] = "AB",
+    context: Literal["fixed", "absent"] = "fixed",
 ) -> TaskStream:
     """25 Gaussian blobs on a 5 × 5 grid in two contexts; context A rewards the column, context B the row.
 
@@ -28,8 +28,10 @@ def context_blobs(
 
     Args:
         seeds: the run's generators (not used: the task is fixed).
-        schedule: blocked (one context after the other), interleaved or joint.
         order: which context comes first when blocked.
+        context: whether inputs tell the context; where it is absent its two columns are 0, so that the same network
+            starts from the same weights, and the two tasks contradict each other. It is sluggish with
+            ``context_rate``, an option of all streams.
 
     Source: Flesch et al. 2022, Neuron 110:1258, methods.
     """
@@ -40,13 +42,13 @@ def context_blobs(
     relevant = {"A": column, "B": row}
     tasks = []
     for name in order:
-        context = torch.zeros(GRID**2, 2)
-        context[:, "AB".index(name)] = 1 / (2 * GRID**2) ** 0.5
-        split = Split(torch.cat([pixels, context], dim=1), (relevant[name] - 2.0)[:, None].float())
+        cue = torch.zeros(GRID**2, 2)
+        if context == "fixed":
+            cue[:, "AB".index(name)] = 1 / (2 * GRID**2) ** 0.5
+        split = Split(torch.cat([pixels, cue], dim=1), (relevant[name] - 2.0)[:, None].float())
         tasks.append(Task(name, split, split, split))
     return TaskStream(
         tuple(tasks),
-        training_order(list(order), schedule),
         outputs=1,
         target="value",
         accuracy="sign",

@@ -328,7 +328,7 @@ def _attention():
         (_centred, {k: f"network.{k}.activation" for k in ("hidden1", "hidden2")}),
         (_net, {"1": "1", "4": "4"}),
         (lambda: Wrapped(_net()), {"network.1": "network.1", "network.4": "network.4"}),
-        (lambda: _mlp(activation="identity"), {"hidden1": "hidden1.linear", "hidden2": "hidden2.linear"}),
+        (lambda: _mlp(activation="identity"), {k: f"{k}.activation" for k in ("hidden1", "hidden2")}),
         (Functional, {"first": "first", "second": "second"}),
         (Reused, {"act": "act"}),
         (lambda: nn.Sequential(nn.Linear(5, 4), nn.PReLU(), nn.Linear(4, 3), nn.Softmax(1)), {"1": "1"}),

@@ -347,6 +347,54 @@ def test_examples_that_take_another_way_than_the_first_two_are_seen(n):
         assert_right(model, ways(x, [0] * n), x)
 
 
+def test_the_one_example_that_shows_it_is_the_one_that_is_looked_at():
+    """Only the module in doubt leaves its rule, and not all of them."""
+    for odd in range(8):
+        model, x = seeded(Forked), ways(inputs(8, 4), [2 if n == odd else 0 for n in range(8)])
+        with pytest.warns(KernelFallbackWarning) as told:
+            parts = clntk.empirical_ntk(model, x, per_layer=True)
+        assert [str(warning.message).split(":")[1].strip() for warning in told] == ["first"]
+        assert set(parts) == {"first.weight", "first.bias", "second", "out"}
+        torch.testing.assert_close(sum(parts.values()), reference(model, x))
+
+
+@pytest.mark.filterwarnings("ignore::clntk.errors.KernelFallbackWarning")
+@pytest.mark.parametrize("first", [[0, 0, 2, 2, 2, -2, -2, -2], [2, 2, 2, 2, 2, 2, 2, -2]])
+def test_what_was_found_stays_found(first):
+    """The second module in doubt does not clear the first."""
+    model, x = seeded(Forked), ways(inputs(8, 4), first)
+    parts = clntk.empirical_ntk(model, x, per_layer=True)
+    assert set(parts) == {"first.weight", "first.bias", "second.weight", "second.bias", "out"}
+    torch.testing.assert_close(sum(parts.values()), reference(model, x))
+
+
+class Precise(nn.Module):
+    """Another way in single precision than in the double one of the check."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.out = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        hidden = torch.tanh(self.first(x))
+        if x.dtype == torch.float32:
+            hidden = functional.linear(hidden, self.first.weight)
+        return self.out(hidden)
+
+
+def test_what_no_check_explains_goes_by_autograd():
+    torch.manual_seed(0)
+    model, x = Precise(), inputs(5, 4).float()
+    with pytest.warns(
+        KernelFallbackWarning, match="the model itself: its rules and autograd disagree on some"
+    ):
+        kernel = clntk.empirical_ntk(model, x)
+    torch.testing.assert_close(kernel, reference(model, x))
+    assert set(clntk.empirical_ntk(model, x, per_layer=True)) == {
+        name for name, _ in model.named_parameters()
+    }
+
+
 def test_wherever_they_are():
     generator = random.Random(0)
     for _ in range(8):
@@ -408,6 +456,10 @@ def test_modules_that_see_some_of_the_examples(tmp_path, first):
     model, x = seeded(Experts), ways(inputs(len(first), 4), first)
     assert_right(model, x)
     assert_right(seeded(Experts), x, x[:1])
+    if len(x) > 4:
+        parts = clntk.empirical_ntk(model, x, per_layer=True)
+        experts = {f"experts.{i}.{kind}" for i in (0, 1) for kind in ("weight", "bias")}
+        assert set(parts) == {"first", "out", *experts}  # these alone are off their rule
     kernel = clntk.empirical_ntk(seeded(Experts), x, out=tmp_path / "k", block_bytes=1)
     np.testing.assert_allclose(kernel.values, reference(model, x), rtol=0, atol=1e-12)
 

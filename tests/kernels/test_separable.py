@@ -89,6 +89,9 @@ def test_a_convolution_below_mean_pooling(found, mode):
 
 def test_the_last_hidden_layer_of_a_trace_kernel(found):
     model, x = seeded(perceptron), vectors(90)
+    assert (
+        methods(model, x[:40], "trace")["2"] == "gram"
+    )  # to look the numbers through would cost more than it saves
     assert {name: methods(model, x, "trace")[name] for name in "024"} == {
         "0": "gram",
         "2": "separable",
@@ -143,6 +146,20 @@ def test_blocks_of_any_size(found, block_bytes):
     assert all(found)
 
 
+def test_blocks_bound_what_is_held_beside_the_kernel(monkeypatch):
+    held, original = [], separable._moved
+
+    def watched(*arguments):
+        moved = original(*arguments)
+        held.append(moved.numel() * moved.element_size())
+        return moved
+
+    monkeypatch.setattr(separable, "_moved", watched)
+    clntk.empirical_ntk(seeded(pooled), images(12), block_bytes=8000)
+    assert sum(held) == 6 * 12 * 37 * 8  # units, examples, inputs of a patch and the bias
+    assert max(held) <= 8000
+
+
 def test_single_precision(found):
     model, x = seeded(pooled), images(40)
     expected = reference(model, x)
@@ -154,14 +171,16 @@ def test_single_precision(found):
         assert (kernel - wanted).abs().max() <= 1e-5 * wanted.abs().max()
 
 
-def test_the_read_out_is_looked_up_anew():
+def test_the_read_out_is_looked_up_anew(found):
     model, x = seeded(pooled), images(12)
     assert_right(model, x)
     with torch.no_grad():
         model[-1].weight.normal_()
+    found.clear()
     assert_right(model, x)
     model[-1].weight = nn.Parameter(torch.randn(10, 6, dtype=torch.float64))
     assert_right(model, x)
+    assert found == [True] * 4
 
 
 def test_a_read_out_that_is_not_asked_for():

@@ -23,6 +23,7 @@ from torch import nn
 import clntk
 from clntk.errors import DataError
 from clntk.kernels import empirical
+from clntk.kernels.stored import identity_of
 
 N, C = 7, 3
 LAYOUTS = ("ncmd", "cndm")
@@ -157,6 +158,32 @@ def test_tiles_on_the_diagonal_are_computed_as_symmetric_ones(tmp_path, monkeypa
     monkeypatch.setattr(empirical, "contracted", watched)
     clntk.empirical_ntk(net(), inputs(), out=tmp_path / "k", block_bytes=bytes_of(3))
     assert (seen.count(True), seen.count(False)) == (3, 3)
+
+
+def test_a_tile_of_no_numbers_is_a_tile(tmp_path, monkeypatch):
+    """A kernel may overflow; a Zarr array leaves out, unless told otherwise, what holds nothing but the fill value."""
+    monkeypatch.setattr(
+        empirical, "contracted", lambda left, *_, **how: torch.full((C, N, C, N), float("nan"))
+    )
+    kernel = clntk.empirical_ntk(net(dtype=torch.float32), inputs().float(), out=tmp_path / "k")
+    assert np.isnan(kernel.values).all()
+
+
+def test_neighbouring_tiles_share_the_passes_through_the_network(tmp_path, monkeypatch):
+    examples = []
+    original = empirical.shares
+
+    def watched(model, x, *arguments):
+        examples.append(len(x))
+        return original(model, x, *arguments)
+
+    monkeypatch.setattr(empirical, "shares", watched)
+    clntk.empirical_ntk(net(), inputs(), out=tmp_path / "few", block_bytes=bytes_of(3))
+    assert examples == [3, 3, 1]  # all that is kept fits in four tiles
+    examples.clear()
+    clntk.empirical_ntk(net(), inputs(20), out=tmp_path / "many", block_bytes=bytes_of(1))
+    # two are kept: a row of i + 1 tiles needs its own side and i others, but for the one that the row before ended with
+    assert sum(examples) <= 20 + sum(range(20)) - 19
 
 
 # --- reading ----------------------------------------------------------------------------------------------
@@ -440,6 +467,19 @@ def test_another_kernel_is_refused_and_left_alone(tmp_path, contractions, other,
     assert snapshot(out) == before
 
 
+def test_what_several_outputs_are_made_into_tells_kernels_apart(tmp_path):
+    clntk.empirical_ntk(net(), inputs(), mode="trace", out=tmp_path / "k")
+    with pytest.raises(DataError, match="or another mode or layout"):
+        clntk.empirical_ntk(net(), inputs(), mode="sum_logits", out=tmp_path / "k")
+
+
+def test_shapes_and_dtypes_tell_inputs_apart():
+    zeros = [torch.zeros(2, 3), torch.zeros(3, 2), torch.zeros(3, dtype=torch.float64), torch.zeros(6)]
+    assert len({identity_of(net(), x) for x in zeros}) == 4
+    assert len({identity_of(net(), *parts) for parts in ((None, "a"), ("a", None), ("a",), (None,))}) == 4
+    assert identity_of(net(), zeros[0]) == identity_of(net(), zeros[0].clone())
+
+
 def test_a_mask_that_is_not_saved_tells_networks_apart(tmp_path):
     first, second = (torch.tensor(mask, dtype=torch.bfloat16) for mask in ([1, 1, 0], [1, 0, 1]))
     kernel = clntk.empirical_ntk(Masked(first), inputs(), out=tmp_path / "k")
@@ -515,6 +555,14 @@ def test_too_small_a_memory_is_refused_before_the_examples_are_passed_through(mo
     monkeypatch.setattr("clntk.kernels.budget.free_memory", lambda device: free)
     clntk.empirical_ntk(model, x, mode=mode)
     assert max(seen) == N
+
+
+def test_layers_count_one_by_one(monkeypatch):
+    free = 2 * SIZES["full"] + BESIDE - 1
+    monkeypatch.setattr("clntk.kernels.budget.free_memory", lambda device: free)
+    clntk.empirical_ntk(net(), inputs())
+    with pytest.raises(DataError, match="expected a kernel that fits"):
+        clntk.empirical_ntk(net(), inputs(), per_layer=True)
 
 
 def test_a_second_side_counts(monkeypatch):

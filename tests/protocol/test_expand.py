@@ -48,8 +48,9 @@ def test_runs_are_sweep_by_regime_by_seed():
 def test_specs_hold_every_option_in_full():
     rich, lazy = expand(_protocol(measures=[_component("forgetting")], summary="why"))
     assert rich.stream == {
-        "name": "permuted_digits", "n_tasks": 2, "n_probe": 32, "test_fraction": 0.25, "schedule": "blocked",
-        "data_root": None,
+        "name": "permuted_digits", "n_tasks": 2, "n_probe": 32, "test_fraction": 0.25, "data_root": None,
+        "schedule": "blocked", "cycles": None, "mixing": None, "mixing_steps": None, "head": "single", "cue": None,
+        "context_rate": 1.0,
     }  # fmt: skip
     assert rich.strategy["momentum"] == 0.0
     assert (rich.regime_options, lazy.regime_options) == (

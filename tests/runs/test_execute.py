@@ -101,6 +101,7 @@ class TestLayout:
             "/kernels": look | {"other_task": 2, "other_probe": 12},
             "/schedule": {"checkpoint": 3, "eval_task": 2},
             "/probes": {"eval_task": 2, "probe": 12, "feature_0": 64},
+            "/stream": {"eval_task": 2, "other_task": 2},
         }
         assert list(tree["outputs"].checkpoint.values) == CHECKPOINTS
         assert list(tree["outputs"].task.values) == ["", "task0", "task1"]

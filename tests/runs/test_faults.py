@@ -8,7 +8,7 @@ import re
 import pytest
 
 import clntk
-from clntk.errors import ClntkError, StoreError
+from clntk.errors import ClntkError, ProtocolError, StoreError
 from clntk.runs.store import RunStore, State
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -303,13 +303,17 @@ class TestUsersCode:
         clntk.run(protocol, store=tmp_path / "runs", listener=events.append)
         assert [(e.what, "before" in e.info) for e in events if e.what != "skipped"] == [("failed", False)]
 
-    @pytest.mark.parametrize(
-        ("how", "kind"), [("permission", "PermissionError"), ("nothing", "AttributeError")]
-    )
-    def test_trouble_with_the_users_data_is_no_trouble_with_the_store(self, protocol, tmp_path, how, kind):
-        runs = clntk.run(protocol, [f"sweep={{stream.how: [{how}, fine]}}"], store=tmp_path / "runs")
+    def test_trouble_with_the_users_data_is_no_trouble_with_the_store(self, protocol, tmp_path):
+        runs = clntk.run(protocol, ["sweep={stream.how: [permission, fine]}"], store=tmp_path / "runs")
         assert len(runs) == 1
-        assert runs.failures[0].note.startswith(f"{kind}: ")
+        assert runs.failures[0].note.startswith("PermissionError: ")
+
+    def test_a_stream_that_hands_back_nothing_is_refused_before_anything_is_written(self, protocol, tmp_path):
+        with pytest.raises(
+            ProtocolError, match="expected a TaskStream back from its function, found NoneType"
+        ):
+            clntk.run(protocol, ["sweep={stream.how: [nothing, fine]}"], store=tmp_path / "runs")
+        assert not (tmp_path / "runs").exists()
 
     def test_changed_code_is_another_run_and_does_not_resume(self, protocol, tmp_path, cli):
         store = tmp_path / "runs"

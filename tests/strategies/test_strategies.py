@@ -9,9 +9,9 @@ from clntk.strategies.training import evaluate
 
 PROTECTED = {
     "replay": {"memory_size": 200},
-    # Importances are squared minibatch gradients. At this batch size and lr, λ = 10 hardly protects, and
+    # With squared minibatch gradients for importances, at this batch size and lr, λ = 10 hardly protects, and
     # λ = 1000 is beyond the stability of gradient descent (lr · 2λF > 2); 100 lies between.
-    "ewc": {"ewc_lambda": 100.0},
+    "ewc": {"ewc_lambda": 100.0, "fisher": "minibatch"},
     "joint": {},
 }
 
@@ -74,17 +74,19 @@ def test_a_larger_penalty_holds_weights_closer(stream, make_learner, weights_of)
 
 
 def test_the_memory_is_shared_equally_by_past_phases(stream, make_learner):
+    from clntk.strategies.avalanche.loader import dataset_tensors
+
     learner = make_learner(stream, "replay", memory_size=31)
     memory = next(p for p in learner.strategy.plugins if hasattr(p, "storage_policy"))
     for k, phase in enumerate(stream.phases, start=1):
         learner.train(phase)
-        groups = memory.state_dict()["groups"]
-        sizes = [len(group["examples"]["y"]) for group in groups.values()]
+        groups = {t: dataset_tensors(g.buffer) for t, g in memory.storage_policy.buffer_groups.items()}
+        sizes = [len(y) for _, y, _ in groups.values()]
         assert sum(sizes) == 31
         assert max(sizes) - min(sizes) <= 1
-        assert [set(group["examples"]["t"].tolist()) for group in groups.values()] == [{t} for t in range(k)]
-        for t, group in groups.items():
-            kept, train = group["examples"]["x"], stream.tasks[t].train.x
+        assert [set(labels.tolist()) for _, _, labels in groups.values()] == [{t} for t in range(k)]
+        for t, (kept, _, _) in groups.items():
+            train = stream.tasks[t].train.x
             assert (kept[:, None] == train[None]).all(dim=2).any(dim=1).all()
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from clntk import registry
+from clntk.errors import DataError
 from clntk.seeding import Seeds
 
 context_blobs = registry.get("stream", "context_blobs")
@@ -71,6 +72,25 @@ def test_order_changes_the_training_and_nothing_else(seeds):
         assert a.name == b.name
         assert torch.equal(a.train.x, b.train.x)
         assert torch.equal(a.train.y, b.train.y)
+
+
+def test_an_absent_context_leaves_its_columns_empty_and_the_rest_alone(seeds):
+    fixed, absent = context_blobs(seeds), registry.get("stream", "context_blobs")(seeds, context="absent")
+    assert absent.shape == fixed.shape
+    for a, b in zip(absent.tasks, fixed.tasks, strict=True):
+        assert not a.train.x[:, 25:].any()
+        assert torch.equal(a.train.x[:, :25], b.train.x[:, :25])
+        assert torch.equal(a.train.y, b.train.y)
+    assert torch.equal(
+        absent.tasks[0].train.x, absent.tasks[1].train.x
+    )  # the same inputs ask for two answers
+
+
+def test_a_context_can_be_sluggish_if_there_is_one(seeds):
+    assert context_blobs(seeds).context_rate == 1
+    assert context_blobs(seeds, context_rate=0.05).context_rate == 0.05
+    with pytest.raises(DataError, match=r"context_rate: expected a stream with context inputs.*stream.cue"):
+        context_blobs(seeds, context_rate=0.05, context="absent")
 
 
 def test_twenty_stimuli_a_context_count_and_half_are_right_by_chance(seeds):

@@ -1,4 +1,4 @@
-"""Permuted and split digits: what is permuted, what is split, and what the probes are."""
+"""Permuted and split digits: what is permuted, what is split, what the probes are, and the same bits as ever."""
 
 from collections import Counter
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from clntk import registry
 from clntk.errors import DataError
@@ -26,6 +27,47 @@ def _rows(x):
 def _sorted_columns(x):
     order = np.lexsort(x.numpy())
     return x[:, order]
+
+
+# --- the same bits as ever ---------------------------------------------------------------------------------
+
+
+def _standardised_digits(seed, test_size):
+    """As the first version did it: scikit-learn's split, one mean and one scale, then single precision."""
+    x, y = load_digits(return_X_y=True)
+    random_state = Seeds(seed).integer("data") % 2**32
+    train_x, test_x, train_y, test_y = train_test_split(
+        x, y, test_size=test_size, stratify=y, random_state=random_state
+    )
+    mean, sd = train_x.mean(), train_x.std()
+    train_x, test_x = (torch.as_tensor((part - mean) / sd, dtype=torch.float32) for part in (train_x, test_x))
+    return train_x, torch.as_tensor(train_y), test_x, torch.as_tensor(test_y)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_permuted_digits_keep_their_bits(seed):
+    train_x, train_y, test_x, test_y = _standardised_digits(seed, 0.25)
+    generator, probes = Seeds(seed).torch("data"), Seeds(seed).torch("probe")
+    for t, task in enumerate(permuted_digits(Seeds(seed), n_tasks=3).tasks):
+        order = torch.arange(64) if t == 0 else torch.randperm(64, generator=generator)
+        chosen = torch.randperm(450, generator=probes)[:32]
+        assert torch.equal(task.train.x, train_x[:, order])
+        assert torch.equal(task.train.y, train_y)
+        assert torch.equal(task.test.x, test_x[:, order])
+        assert torch.equal(task.test.y, test_y)
+        assert torch.equal(task.probe.x, test_x[chosen][:, order])
+
+
+def test_split_digits_keep_their_bits():
+    train_x, train_y, test_x, test_y = _standardised_digits(5, 0.4)
+    classes = np.array_split(Seeds(5).numpy("data").permutation(np.arange(10)), 4)
+    stream = split_digits(Seeds(5), n_tasks=4, test_fraction=0.4, shuffle_classes=True)
+    for task, own in zip(stream.tasks, classes, strict=True):
+        train, test = (torch.isin(y, torch.as_tensor(own)) for y in (train_y, test_y))
+        assert torch.equal(task.train.x, train_x[train])
+        assert torch.equal(task.train.y, train_y[train])
+        assert torch.equal(task.test.x, test_x[test])
+        assert torch.equal(task.test.y, test_y[test])
 
 
 # --- the images -------------------------------------------------------------------------------------------
@@ -104,7 +146,7 @@ def test_classes_are_shuffled_on_request_only():
 
 
 def test_more_tasks_than_classes_are_refused(seeds):
-    with pytest.raises(DataError, match="split_digits: expected at most 10 tasks, one class each, found 11"):
+    with pytest.raises(DataError, match="n_tasks: expected at most 10 tasks, one class each, found 11"):
         split_digits(seeds, n_tasks=11)
 
 
@@ -147,13 +189,6 @@ def test_more_probes_than_test_examples_are_refused(seeds):
 def test_a_test_set_too_small_for_the_classes_is_refused(seeds):
     with pytest.raises(DataError, match="test_fraction: expected a test set with examples of every class"):
         permuted_digits(seeds, test_fraction=0.001)
-
-
-@pytest.mark.parametrize("schedule", ["blocked", "interleaved", "joint"])
-def test_the_schedule_is_the_streams(seeds, schedule):
-    stream = split_digits(seeds, n_tasks=2, schedule=schedule)
-    assert stream.phases == stream.scheduled(schedule).phases
-    assert stream.chance == pytest.approx(0.1)
 
 
 def test_building_a_stream_touches_no_global_generator(seeds):
@@ -227,6 +262,14 @@ def test_a_damaged_file_is_refused(seeds, data_root, content):
     (root / "labels.npy").write_bytes(content)
     with pytest.raises(DataError, match=r"data_root: could not read .*labels.npy"):
         permuted_digits(seeds, data_root=root)
+
+
+def test_classes_with_gaps_cannot_be_split(seeds, data_root):
+    root = data_root(labels=np.arange(60) % 3 * 2)
+    with pytest.raises(
+        DataError, match="labels: expected images of every class from 0 to 4, found none of 1"
+    ):
+        split_digits(seeds, n_tasks=2, n_probe=2, data_root=root)
 
 
 def test_a_missing_folder_or_file_is_reported(seeds, tmp_path):

@@ -1,4 +1,4 @@
-"""Task streams: what they refuse, the order they train in, and the Avalanche benchmark they become."""
+"""Task streams: what they refuse, what they fill in, and the Avalanche benchmark they become."""
 
 from dataclasses import replace
 
@@ -7,7 +7,9 @@ import torch
 
 from clntk import registry
 from clntk.errors import DataError
-from clntk.streams.base import Phase, Split, TaskStream, draw_probe, training_order
+from clntk.streams.base import Split, TaskStream
+from clntk.streams.draws import draw_probe, draws
+from clntk.streams.phases import Phase, training_order
 
 
 def _spoiled(task, part, *, x=None, y=None):
@@ -84,28 +86,134 @@ def test_values_that_do_not_fit_are_refused(make_task, y):
         _stream(tasks[0], _spoiled(tasks[1], "train", y=y), target="value")
 
 
-# --- orders of training -----------------------------------------------------------------------------------
+# --- what is left out -------------------------------------------------------------------------------------
 
 
-def test_schedules_are_phases():
-    names = ["x", "y", "z"]
-    assert training_order(names, "blocked") == (Phase("x", (0,)), Phase("y", (1,)), Phase("z", (2,)))
-    assert training_order(names, "joint") == (Phase("joint", (0, 1, 2)),)
-    assert training_order(names, "interleaved") == (Phase("interleaved", (0, 1, 2), pure_batches=True),)
+def _valued(task, width):
+    """The task with float targets of so many outputs."""
+    for part, split in task.parts.items():
+        y = split.x[:, :width].clone()
+        task = _spoiled(task, part, y=y)
+    return task
 
 
-def test_a_phase_holds_its_tasks_training_data_with_labels(stream):
-    data, labels = stream.phase_data(Phase("last two", (2, 1)))
-    assert torch.equal(data.x, torch.cat([stream.tasks[2].train.x, stream.tasks[1].train.x]))
-    assert torch.equal(data.y, torch.cat([stream.tasks[2].train.y, stream.tasks[1].train.y]))
-    assert labels.tolist() == [2] * 50 + [1] * 50
+def test_order_outputs_and_accuracy_have_defaults(make_task):
+    tasks = (make_task("a"), make_task("b"))
+    plain = TaskStream(tasks)
+    assert plain.phases == training_order(["a", "b"], "blocked")
+    assert (plain.outputs, plain.accuracy) == (4, "argmax")
+    assert TaskStream(tasks, "joint").phases == training_order(["a", "b"], "joint")
+    assert TaskStream(tasks, "blocked", 7).outputs == 7
+    values = TaskStream(tuple(_valued(task, 3) for task in tasks), target="value")
+    assert (values.outputs, values.accuracy) == (3, "none")
 
 
-def test_another_schedule_keeps_the_tasks(stream):
-    joint = stream.scheduled("joint")
-    assert joint.tasks is stream.tasks
-    assert len(joint.benchmark.train_stream) == 1
-    assert len(stream.benchmark.train_stream) == 3
+def test_outputs_count_labels_that_only_a_test_set_has(make_task):
+    late = make_task("late")
+    late = _spoiled(late, "test", y=late.test.y + 5)
+    assert TaskStream((make_task("a"), late)).outputs == 9
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a\\b", "init", "..", "a\0"])
+def test_names_must_be_able_to_name_a_file(make_task, name):
+    with pytest.raises(DataError, match="expected task names that can name a file, and not 'init'"):
+        TaskStream((make_task(name), make_task("b")))
+
+
+def test_names_are_used_once(make_task):
+    with pytest.raises(DataError, match="expected every task to have a name of its own, found 'a' twice"):
+        TaskStream((make_task("a"), make_task("a", seed=1)))
+    with pytest.raises(DataError, match="expected every phase to have a name of its own, found 'x' twice"):
+        TaskStream((make_task("a"), make_task("b")), (Phase("x", (0,)), Phase("x", (1,))))
+
+
+@pytest.mark.parametrize("tasks", [(), (2,), (0, -1)])
+def test_phases_are_of_the_streams_tasks(make_task, tasks):
+    pair = (make_task("a"), make_task("b"))
+    with pytest.raises(DataError, match=r"phase x: expected tasks of 0 to 1, and some; found \("):
+        TaskStream(pair, (Phase("x", tasks),))
+    with pytest.raises(DataError, match="expected phases to train in, found none"):
+        TaskStream(pair, ())
+
+
+def test_inputs_must_be_floats(make_task):
+    task = make_task("b")
+    with pytest.raises(
+        DataError, match=r"test set of b: expected inputs of floats, found torch.int64; .*float\(\)"
+    ):
+        TaskStream((make_task("a"), _spoiled(task, "test", x=task.test.x.long())))
+
+
+# --- accuracy, heads, context, angles ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("width", "accuracy", "message"),
+    [
+        (1, "argmax", "expected several outputs for 'argmax' of float targets, found one"),
+        (3, "sign", "expected float targets of a single output for 'sign', found 3 outputs"),
+    ],
+)
+def test_an_accuracy_that_float_targets_do_not_have_is_refused(make_task, width, accuracy, message):
+    tasks = tuple(_valued(make_task(name), width) for name in "ab")
+    with pytest.raises(DataError, match=message):
+        TaskStream(tasks, target="value", accuracy=accuracy)
+    allowed = "sign" if width == 1 else "argmax"
+    assert TaskStream(tasks, target="value", accuracy=allowed).accuracy == allowed
+
+
+def test_labels_have_no_sign(make_task):
+    with pytest.raises(DataError, match="found 4 outputs and targets that are a class"):
+        TaskStream((make_task("a"), make_task("b")), accuracy="sign")
+
+
+@pytest.mark.parametrize(
+    ("heads", "message"),
+    [
+        (((0, 1, 2, 3),), "expected one for each of 2 tasks, found 1"),
+        (
+            ((0, 1, 2, 3), (0, 1, 2, 4)),
+            r"b: expected different outputs of 0 to 3, and some; found \(0, 1, 2, 4\)",
+        ),
+        (((0, 1, 2, 3), (0, 1, 2, 2)), "b: expected different outputs"),
+        (((0, 1, 2, 3), ()), "b: expected different outputs"),
+        (((0, 1, 2), (0, 1, 2, 3)), r"a: expected labels among its outputs \(0, 1, 2\), found \[3\] besides"),
+    ],
+)
+def test_heads_that_do_not_fit_are_refused(make_task, heads, message):
+    with pytest.raises(DataError, match=f"stream.heads: {message}"):
+        TaskStream((make_task("a"), make_task("b")), outputs=4, heads=heads)
+
+
+@pytest.mark.parametrize("part", ["train", "test", "probe"])
+def test_a_head_holds_the_labels_of_every_set(make_task, part):
+    task = make_task("a")
+    for each, split in task.parts.items():
+        task = _spoiled(task, each, y=split.y.clamp(max=3 if each == part else 2))
+    with pytest.raises(DataError, match=r"a: expected labels among its outputs .* found \[3\] besides"):
+        TaskStream((task, make_task("b")), heads=((0, 1, 2), (0, 1, 2, 3)))
+
+
+def test_a_sluggish_context_needs_a_rate_and_a_context(make_task):
+    tasks = (make_task("a"), make_task("b"))
+    groups = {"context": (10, 12)}
+    assert TaskStream(tasks, input_groups=groups, context_rate=0.1).context_rate == 0.1
+    for rate in (0.0, -0.1, 1.5, float("nan")):
+        with pytest.raises(DataError, match=r"context_rate: expected a rate in \(0, 1\]"):
+            TaskStream(tasks, input_groups=groups, context_rate=rate)
+    with pytest.raises(DataError, match="context_rate: expected a stream with context inputs"):
+        TaskStream(tasks, context_rate=0.1)
+
+
+def test_input_groups_are_columns_of_the_inputs(make_task):
+    for columns in ((10, 13), (-1, 3), (4, 4)):
+        with pytest.raises(DataError, match="input_groups: expected columns within 0 to 12 for 'context'"):
+            TaskStream((make_task("a"), make_task("b")), input_groups={"context": columns})
+
+
+def test_angles_are_between_each_two_tasks(make_task):
+    with pytest.raises(DataError, match=r"stream.angles: expected 2 × 2 angles in degrees"):
+        TaskStream((make_task("a"), make_task("b")), angles=((0.0, 90.0),))
 
 
 def test_probes_are_drawn_by_the_generator_alone(stream):
@@ -116,6 +224,13 @@ def test_probes_are_drawn_by_the_generator_alone(stream):
 
     assert torch.equal(drawn(0), drawn(0))
     assert not torch.equal(drawn(0), drawn(1))
+
+
+def test_a_named_draw_is_its_own(seeds):
+    first, other = draws(seeds, "one thing").random(5), draws(seeds, "another").random(5)
+    assert draws(seeds, "one thing").random(5).tolist() == first.tolist()
+    assert not set(first) & set(other)
+    assert not set(first) & set(seeds.numpy("data").random(5))
 
 
 # --- the Avalanche benchmark ------------------------------------------------------------------------------

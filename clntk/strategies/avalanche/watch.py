@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from avalanche.core import SupervisedPlugin
+from avalanche.models.utils import is_multi_task_module
 
 from clntk.errors import Diverged
 from clntk.strategies.training import Loss, Training, evaluate
@@ -58,15 +59,17 @@ class StopAtLoss(SupervisedPlugin):
     def __init__(self, stream: TaskStream, training: Training, loss: Loss) -> None:
         super().__init__()
         self.stream, self.training, self.loss = stream, training, loss
-        self._data = None
+        self._data = self._tasks = None
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         phase = self.stream.phases[strategy.clock.train_exp_counter]
-        self._data = self.stream.phase_data(phase)[0].to(strategy.device)
+        data, tasks = self.stream.phase_data(phase)
+        self._data = data.to(strategy.device)
+        self._tasks = tasks.to(strategy.device) if is_multi_task_module(strategy.model) else None
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         if (strategy.clock.train_exp_iterations + 1) % self.training.stop_check:
             return
-        reached, _ = evaluate(strategy.model, self._data, self.loss, self.stream.accuracy)
+        reached, _ = evaluate(strategy.model, self._data, self.loss, self.stream.accuracy, self._tasks)
         if reached <= self.training.stop_loss:
             strategy.stop_training()

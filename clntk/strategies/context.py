@@ -1,0 +1,95 @@
+"""Gating by the weights of context inputs: fixed, or learned by a Hebbian rule."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from clntk.capture.look import frozen_copies
+from clntk.registry import register
+from clntk.seeding import Purpose
+from clntk.strategies.learner import Learner, Setup, build_learner
+from clntk.strategies.requirements import context_inputs, requires
+from clntk.strategies.training import Training
+
+
+@register("strategy")
+@requires(context_inputs)
+def context_gating(
+    setup: Setup, training: Training, *, context_weight: Annotated[float, Field(gt=0)] = 1.0
+) -> Learner:
+    """Fixed context weights of ±w: every hidden unit is pushed up in one context and down in all others.
+
+    The units are shared equally among the contexts, at random; the first layer's weights from the context inputs are
+    set before training and put back after every step. With rectified units and a context signal larger than what
+    stimuli drive, each unit then works in its own context only.
+
+    Args:
+        setup: what to train.
+        training: shared options.
+        context_weight: w; what it does scales with the size of the context inputs (``stream.cue``).
+
+    Source: Flesch, Nagy et al. 2023, PLoS Comput Biol 19:e1010808 (manually gated network).
+    """
+    from clntk.strategies.avalanche.context_weights import FixedWeights
+
+    path, columns = _context(setup)
+    layer = setup.model.get_submodule(path)
+    signs = _preferences(layer.out_features, columns.stop - columns.start, setup.seeds.torch(Purpose.GATES))
+    weights = (context_weight * signs).to(layer.weight)
+    with torch.no_grad():
+        for module in (layer, *frozen_copies(setup.model, path)):
+            module.weight[:, columns] = weights
+    return build_learner(setup, training, FixedWeights(layer, columns))
+
+
+@register("strategy")
+@requires(context_inputs)
+def hebbian_gating(
+    setup: Setup,
+    training: Training,
+    *,
+    hebbian_rate: Annotated[float, Field(gt=0)] = 0.01,
+    centre: bool = True,
+) -> Learner:
+    """Gradient descent with a Hebbian step on the context weights: Oja's rule, Δw = η y (x − y w), y = wᵀx.
+
+    After each step of the optimizer, x being the context inputs and w each unit's weights from them; for a minibatch
+    the mean over its examples. On centred one-hot contexts the weights of each unit come to have opposite signs and a
+    length of 1, so that it is pushed up in one context and down in the other.
+
+    Args:
+        setup: what to train.
+        training: shared options.
+        hebbian_rate: η.
+        centre: whether x in the rule has the mean context of all training examples taken off (the authors centre their
+            training data); the network itself sees the context as the stream gives it.
+
+    Source: Flesch, Nagy et al. 2023, PLoS Comput Biol 19:e1010808; Oja 1982, J Math Biol 15:267.
+    """
+    from clntk.strategies.avalanche.context_weights import OjaStep
+
+    path, columns = _context(setup)
+    contexts = torch.cat([task.train.x[:, columns] for task in setup.stream.tasks])
+    mean = contexts.mean(0) if centre else torch.zeros(contexts.shape[1])
+    return build_learner(
+        setup, training, OjaStep(setup.model.get_submodule(path), columns, hebbian_rate, mean)
+    )
+
+
+def _context(setup: Setup) -> tuple[str, slice]:
+    """The path of the layer that reads the inputs, and the columns of its weights that read the context."""
+    features = setup.stream.shape.inputs[0]
+    path = next(
+        name
+        for name, module in setup.model.named_modules()
+        if isinstance(module, nn.Linear) and module.in_features == features
+    )
+    return path, slice(*setup.stream.input_groups["context"])
+
+
+def _preferences(units: int, contexts: int, generator: torch.Generator) -> Tensor:
+    """1 for each unit's own context and −1 for the others: units × contexts."""
+    own = torch.arange(units)[torch.randperm(units, generator=generator)] % contexts
+    return 2 * nn.functional.one_hot(own, contexts).float() - 1
