@@ -1,6 +1,5 @@
 """What every registered component owes its users: a new one is tested by being registered."""
 
-
 import numpy as np
 import pytest
 import torch

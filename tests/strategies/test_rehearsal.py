@@ -71,10 +71,11 @@ class _Steps(SupervisedPlugin):
 
     def __init__(self):
         super().__init__()
-        self.seen = []
+        self.seen, self.fresh = [], []
 
     def before_forward(self, strategy, **kwargs):
         self._before = (copy.deepcopy(strategy.model), list(strategy.mbatch), torch.get_rng_state())
+        self.fresh.append(not strategy.optimizer.state)
 
     def after_backward(self, strategy, **kwargs):
         self.seen.append((*self._before, strategy.loss.item()))
@@ -126,11 +127,16 @@ def test_asymmetric_loss_is_avalanches_on_tame_logits():
 
 def test_asymmetric_replay_adds_both_losses_and_knows_the_new_phase(stream, make_learner):
     _, _, steps = _watched(stream, make_learner, "er_ace")
-    learner = make_learner(stream, "er_ace", epochs=1, memory_size=30)
+    watch = _Steps()
+    learner = make_learner(stream, "er_ace", plugins=(watch,), epochs=1, memory_size=30)
     memory = _memory_of(learner)
     assert len(memory) == 0
     torch.manual_seed(1)
     learner.train(stream.phases[0])
+    for model, (x, y, _), _, loss in watch.seen:
+        assert loss == pytest.approx(functional.cross_entropy(model(x), y).item()), (
+            "the first phase is as usual"
+        )
     learner.train(stream.phases[1])
     assert [set(group["t"].tolist()) for group in memory.groups] == [{0}, {1}]
     for model, (x, y, _), state, loss in steps:
@@ -219,8 +225,10 @@ def test_every_phase_of_gdumb_starts_anew_on_its_memory_alone(stream, make_learn
     stored = set()
     for k, phase in enumerate(stream.phases):
         watch.seen.clear()
+        watch.fresh.clear()
         learner.train(phase)
         assert same(weights_of(watch.seen[0][0]), initial)
+        assert watch.fresh == [True] + [False] * (len(watch.fresh) - 1), "momentum is of this phase alone"
         seen = torch.cat([batch[0] for _, batch, _, _ in watch.seen])
         labels = torch.cat([batch[1] for _, batch, _, _ in watch.seen])
         assert len(seen) == 2 * 22, "two epochs"
@@ -233,7 +241,6 @@ def test_every_phase_of_gdumb_starts_anew_on_its_memory_alone(stream, make_learn
         )
         stored |= set(torch.cat([batch[2] for _, batch, _, _ in watch.seen]).tolist())
         assert k in stored
-    assert learner.strategy.optimizer.state, "momentum, of this phase"
 
 
 def test_cumulative_training_sees_all_phases_so_far(stream, make_learner):

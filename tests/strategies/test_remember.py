@@ -74,6 +74,7 @@ def test_attributes_are_restored_where_they_are():
     first.inner.counts[4] += 2
     first.inner.step, first.kept, first.unsaved = 5, torch.ones(2), "changed"
     counts = second.inner.counts
+    counts[9] += 1  # what was there goes
     second.load_state_dict(first.state_dict())
     assert second.inner.counts is counts
     assert isinstance(counts, defaultdict)

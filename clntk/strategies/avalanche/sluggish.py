@@ -25,7 +25,7 @@ class SluggishContext(SupervisedPlugin):
         self.context: Tensor | None = None
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        x, *others = strategy.mbatch
+        x = strategy.mb_x
         given = x[:, self.columns]
         context = given[0] if self.context is None else self.context.to(x.device)
         rows = []
@@ -33,9 +33,7 @@ class SluggishContext(SupervisedPlugin):
             context = self.rate * row + (1 - self.rate) * context
             rows.append(context)
         self.context = context
-        x = x.clone()
-        x[:, self.columns] = torch.stack(rows)
-        strategy.mbatch = [x, *others]
+        x[:, self.columns] = torch.stack(rows)  # a minibatch is a copy of its examples
 
     def state_dict(self) -> dict[str, Any]:
         return {"context": self.context}
