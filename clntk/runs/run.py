@@ -7,10 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from clntk import registry
+from clntk.engines.serial import Engine
 from clntk.errors import ClntkError
 from clntk.protocol import RunSpec, expand, load
 from clntk.runs.events import Event, Listener, What, ignore
 from clntk.runs.execute import Outcome, execute
+from clntk.runs.interrupt import heeded_interrupts
 from clntk.runs.preflight import preflight
 from clntk.runs.runset import RunSet, open_runs
 from clntk.runs.store import RunStore
@@ -88,14 +90,18 @@ def run_specs(
             listener(Event(What.FAILED, spec, {**failure, "before": True}))
         else:
             wanted.append(spec)
-    backend = make_engine()
+    with heeded_interrupts(listener) as heeding:
+        return Tally((*settled, *_carried_out(wanted, runs, make_engine(), heeding)))
+
+
+def _carried_out(wanted: list[RunSpec], runs: RunStore, backend: Engine, listener: Listener) -> list[Outcome]:
     try:
         outcomes = list(backend.map(partial(execute, store=runs, listener=listener), wanted))
     finally:
         backend.close()
-    by_id = {spec.run_id: spec for spec in specs}
+    by_id = {spec.run_id: spec for spec in wanted}
     for i, outcome in enumerate(outcomes):
         if outcome.status == "busy":
             listener(Event(What.WAITING, by_id[outcome.run_id]))
             outcomes[i] = execute(by_id[outcome.run_id], runs, listener=listener, wait=True)
-    return Tally((*settled, *outcomes))
+    return outcomes
