@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from clntk import registry
-from clntk.engines.serial import Engine
 from clntk.errors import ClntkError
 from clntk.protocol import RunSpec, expand, load
 from clntk.runs.events import Event, Listener, What, ignore
@@ -91,10 +90,13 @@ def run_specs(
         else:
             wanted.append(spec)
     with heeded_interrupts(listener) as heeding:
-        return Tally((*settled, *_carried_out(wanted, runs, make_engine(), heeding)))
+        return Tally((*settled, *_carried_out(wanted, runs, make_engine, heeding)))
 
 
-def _carried_out(wanted: list[RunSpec], runs: RunStore, backend: Engine, listener: Listener) -> list[Outcome]:
+def _carried_out(
+    wanted: list[RunSpec], runs: RunStore, make_engine: registry.Entry, listener: Listener
+) -> list[Outcome]:
+    backend = make_engine()
     try:
         outcomes = list(backend.map(partial(execute, store=runs, listener=listener), wanted))
     finally:
