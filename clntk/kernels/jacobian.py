@@ -15,7 +15,7 @@ def by_autograd(model: nn.Module, x: Tensor, direction: Tensor, names: Sequence[
     Args:
         model: the network.
         x: N inputs.
-        direction: (C), which sum of the logits.
+        direction: (C), which sum of the logits, or (N, C), one for each example.
         names: of the parameters.
 
     Returns:
@@ -24,8 +24,8 @@ def by_autograd(model: nn.Module, x: Tensor, direction: Tensor, names: Sequence[
     parameters = [model.get_parameter(name) for name in names]
     rows = []
     with torch.enable_grad():
-        for n in range(len(x)):
-            logit = model(x[n : n + 1])[0] @ direction
+        for n, along in enumerate(direction.expand(len(x), -1)):
+            logit = model(x[n : n + 1])[0] @ along
             if logit.requires_grad:
                 gradients = torch.autograd.grad(logit, parameters, allow_unused=True)
             else:
@@ -41,8 +41,9 @@ def by_vmap(model: nn.Module, x: Tensor, direction: Tensor, names: Sequence[str]
     fixed = {name: p.detach() for name, p in model.named_parameters() if name not in wanted}
     fixed |= dict(model.named_buffers())
 
-    def logit(parameters: dict[str, Tensor], example: Tensor) -> Tensor:
-        return functional_call(model, (parameters, fixed), (example[None],))[0] @ direction
+    def logit(parameters: dict[str, Tensor], example: Tensor, along: Tensor) -> Tensor:
+        return functional_call(model, (parameters, fixed), (example[None],))[0] @ along
 
-    gradients = vmap(grad(logit), in_dims=(None, 0), chunk_size=CHUNK)(wanted, x)
+    differentiate = vmap(grad(logit), in_dims=(None, 0, 0), chunk_size=CHUNK)
+    gradients = differentiate(wanted, x, direction.expand(len(x), -1))
     return torch.cat([gradients[name].reshape(len(x), -1) for name in names], dim=1)

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 
-from clntk.kernels.jacobian import by_autograd
+from clntk.kernels.jacobian import by_autograd, by_vmap
 
 CHUNK = 128  # examples differentiated at once
 
@@ -27,28 +26,16 @@ def example_gradients(network: nn.Module, x: Tensor, directions: Tensor) -> Iter
     Yields:
         (chunk, parameters), in the order of the examples and of the network's parameters.
     """
-    wanted = {name: p.detach() for name, p in trained(network).items()}
-    fixed = {name: p.detach() for name, p in network.named_parameters() if name not in wanted}
-    fixed |= dict(network.named_buffers())
-
-    def logit(parameters: dict[str, Tensor], example: Tensor, direction: Tensor) -> Tensor:
-        return functional_call(network, (parameters, fixed), (example[None],))[0] @ direction
-
-    at_once = vmap(grad(logit), in_dims=(None, 0, 0))
-    vectorised = _vectorises(at_once, wanted, x, directions)
+    names = tuple(trained(network))
+    differentiate = by_vmap if _vectorises(network, x, directions, names) else by_autograd
     for some, along in zip(x.split(CHUNK), directions.split(CHUNK), strict=True):
-        if vectorised:
-            gradients = at_once(wanted, some, along)
-            yield torch.cat([gradients[name].reshape(len(some), -1) for name in wanted], dim=1)
-        else:
-            rows = [by_autograd(network, some[n : n + 1], d, tuple(wanted)) for n, d in enumerate(along)]
-            yield torch.cat(rows)
+        yield differentiate(network, some, along, names)
 
 
-def _vectorises(at_once, wanted: dict[str, Tensor], x: Tensor, directions: Tensor) -> bool:
+def _vectorises(network: nn.Module, x: Tensor, directions: Tensor, names: tuple[str, ...]) -> bool:
     """Whether torch can differentiate this network for several examples at once; recurrent ones it cannot."""
     try:
-        at_once(wanted, x[:1], directions[:1])
+        by_vmap(network, x[:1], directions[:1], names)
     except RuntimeError:
         return False
     return True
