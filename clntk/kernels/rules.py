@@ -62,12 +62,12 @@ def convolution(module: nn.Conv1d | nn.Conv2d, call: Call, trained: frozenset[st
     """A linear map of every patch: one outer product a position, one group of them a channel group."""
     n, groups = len(call.x), module.groups
     grads = call.each(lambda g: g.reshape(n, groups, module.out_channels // groups, -1).permute(1, 0, 3, 2))
-    patches = _patches(module, call.x)
-    u = patches.reshape(n, groups, -1, patches.shape[-1]).permute(1, 0, 3, 2)
+    unfolded = patches(module, call.x)
+    u = unfolded.reshape(n, groups, -1, unfolded.shape[-1]).permute(1, 0, 3, 2)
     return [group for k in range(groups) for group in _affine(u[k], tuple(g[k] for g in grads), trained)]
 
 
-def _patches(module: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:
+def patches(module: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:
     """The input patches of every output position: (N, channels · kernel, positions)."""
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
         mode = "constant" if module.padding_mode == "zeros" else module.padding_mode

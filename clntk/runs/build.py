@@ -1,6 +1,6 @@
 """From a run spec to a stream and a network ready to train."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from clntk.errors import DataError
 from clntk.protocol.spec import RunSpec, options_of
 from clntk.regimes.base import Regime
 from clntk.seeding import Purpose, Seeds
+from clntk.strategies.training import Training
 from clntk.streams.base import TaskStream
 
 
@@ -36,6 +37,11 @@ def build(spec: RunSpec) -> Built:
     _check_optimizer(spec, regime)
     regime.model.to(spec.device)
     return Built(stream, regime)
+
+
+def training_of(spec: RunSpec) -> Training:
+    """The options of a spec's strategy that all strategies share."""
+    return Training(**{f.name: spec.strategy[f.name] for f in fields(Training) if f.name in spec.strategy})
 
 
 def _check_optimizer(spec: RunSpec, regime: Regime) -> None:

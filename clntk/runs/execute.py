@@ -3,8 +3,6 @@
 import math
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +25,8 @@ from clntk.runs.files import disk_errors, is_refusal
 from clntk.runs.publish import publish
 from clntk.runs.record import load_record, save_record, save_weights
 from clntk.runs.store import RunStore, read_published
+from clntk.runs.threads import quiet_threads
 from clntk.seeding import Purpose, Seeds
-
-THREADS = 1  # small networks are fastest on one, and sums come out the same on any machine
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def _skip(spec: RunSpec, store: RunStore, listener: Listener) -> Outcome:
 
 def _attempt(spec: RunSpec, store: RunStore, listener: Listener) -> Outcome:
     try:
-        with _quiet_threads():
+        with quiet_threads():
             _Session(spec, store, listener).carry_out()
     except Exception as error:
         if isinstance(error, StoreError) or is_refusal(error, store.root):
@@ -211,13 +208,3 @@ class _Session:
     def _tell(self, what: What, **info: Any) -> None:
         phases = [phase.name for phase in self.learner.stream.phases]
         self.listener(Event(what, self.spec, {"phases": phases, **info}))
-
-
-@contextmanager
-def _quiet_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

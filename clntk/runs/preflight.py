@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
 
 from clntk import registry
 from clntk.errors import ClntkError, Problem, ProtocolError
 from clntk.protocol.spec import RunSpec, options_of
-from clntk.runs.build import build
+from clntk.runs.build import build, training_of
 from clntk.strategies.learner import Setup
 from clntk.strategies.requirements import check
-from clntk.strategies.training import Training
 
 
 def preflight(specs: Iterable[RunSpec]) -> None:
@@ -41,11 +39,10 @@ def preflight(specs: Iterable[RunSpec]) -> None:
 
 def _fit(spec: RunSpec) -> None:
     built = build(spec)
-    shared = {f.name for f in fields(Training)}
-    training = Training(**{key: value for key, value in spec.strategy.items() if key in shared})
+    training = training_of(spec)
     training.make_loss(built.stream)
     strategy = registry.get("strategy", spec.strategy["name"]).function
-    own = {key: value for key, value in options_of(spec.strategy).items() if key not in shared}
+    own = {key: value for key, value in options_of(spec.strategy).items() if key not in vars(training)}
     check(strategy, Setup(built.regime.model, built.stream), training, own)
 
 

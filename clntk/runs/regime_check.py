@@ -3,8 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Literal
 
@@ -15,9 +14,10 @@ from clntk.kernels.empirical import empirical_ntk
 from clntk.measures.drift import cosine_distance
 from clntk.models.linearize import Linearized, linearize
 from clntk.protocol import RunSpec
-from clntk.runs.build import build
+from clntk.runs.build import build, training_of
+from clntk.runs.threads import quiet_threads
 from clntk.seeding import Purpose, Seeds
-from clntk.strategies.training import Training
+from clntk.strategies.training import Training, evaluate
 from clntk.streams.base import Split
 
 Verdict = Literal["richest", "laziest", "between", "undecided", "equal", "alone", "diverged", "did not move"]
@@ -107,13 +107,12 @@ def _place(spec: RunSpec, steps: int) -> Place:
     regime, stream = built.regime, built.stream
     phase = stream.phases[0]
     x = torch.cat([stream.tasks[t].probe.x for t in phase.tasks]).to(spec.device)
-    training = Training(
-        **{f.name: spec.strategy[f.name] for f in fields(Training) if f.name in spec.strategy}
-    )
+    training = training_of(spec)
     expansion = linearize(regime.model)  # its θ are the regime's own: training the one moves the other
     before = _kernel(regime.model, x)
     seed = Seeds(spec.seed).integer(Purpose.ORDER)
-    with _seeded(seed):
+    with quiet_threads(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         data = stream.phase_data(phase)[0].to(torch.device(spec.device))
         regime.model.train()
         taken, loss = _train(regime.model, data, training, training.make_loss(stream), regime.lr_scale, steps)
@@ -135,10 +134,10 @@ def _train(
         optimizer.step()
         taken += 1
         if taken % training.stop_check == 0:
-            loss = _loss(model, data, loss_of)
+            loss = evaluate(model, data, loss_of, "none")[0]
             if not math.isfinite(loss) or (training.stop_loss is not None and loss <= training.stop_loss):
                 return taken, loss
-    return taken, _loss(model, data, loss_of)
+    return taken, evaluate(model, data, loss_of, "none")[0]
 
 
 def _batches(data: Split, size: int | None, epochs: int, steps: int) -> Iterator[Split]:
@@ -146,14 +145,6 @@ def _batches(data: Split, size: int | None, epochs: int, steps: int) -> Iterator
     orders = (torch.randperm(len(data)).split(size or len(data)) for _ in range(epochs))
     for index in islice(chain.from_iterable(orders), steps):
         yield data.subset(index.to(data.x.device))
-
-
-@torch.no_grad()
-def _loss(model: nn.Module, data: Split, loss_of: Loss) -> float:
-    model.eval()
-    value = loss_of(model(data.x), data.y).item()
-    model.train()
-    return value
 
 
 def _kernel(model: nn.Module, x: Tensor) -> Tensor:
@@ -171,16 +162,3 @@ def _linearisation_error(expansion: Linearized, x: Tensor) -> float:
         return math.nan
     terms = sum(p.numel() for p in twin.parameters())  # each output is a sum of no more
     return (gap / moved).item() if gap > terms * torch.finfo(now.dtype).eps * now.norm() else 0.0
-
-
-@contextmanager
-def _seeded(seed: int, threads: int = 1) -> Iterator[None]:
-    """The global generator seeded and few threads inside, which small networks are fastest on; both put back after."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(before)

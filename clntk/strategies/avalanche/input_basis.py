@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from clntk.kernels.rules import patches
 from clntk.strategies.avalanche.per_task import bare
 from clntk.strategies.avalanche.steps import EachStep, phase_examples
 
@@ -73,7 +73,7 @@ def inputs_of(layers: dict[str, nn.Module], network: nn.Module, x: Tensor) -> di
     seen: dict[str, list[Tensor]] = {name: [] for name in layers}
 
     def keep(name: str, module: nn.Module, given: Tensor) -> None:
-        rows = _patches(module, given)
+        rows = _rows(module, given)
         if module.bias is not None:
             rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
         seen[name].append(rows.T)
@@ -90,17 +90,11 @@ def inputs_of(layers: dict[str, nn.Module], network: nn.Module, x: Tensor) -> di
     return {name: torch.cat(calls, dim=1) for name, calls in seen.items()}
 
 
-def _patches(module: nn.Module, x: Tensor) -> Tensor:
+def _rows(module: nn.Module, x: Tensor) -> Tensor:
     """Rows that one row of the weight matrix acts on."""
     if isinstance(module, nn.Linear):
         return x.reshape(-1, module.in_features)
-    size, options = module.kernel_size, {}
-    for name in ("dilation", "padding", "stride"):
-        options[name] = getattr(module, name)
-    if isinstance(module, nn.Conv1d):
-        x, size = x[:, :, None], (1, *size)
-        options = {name: ((0 if name == "padding" else 1), *value) for name, value in options.items()}
-    return functional.unfold(x, size, **options).transpose(1, 2).flatten(0, 1)
+    return patches(module, x).transpose(1, 2).flatten(0, 1)
 
 
 def grown(basis: Tensor | None, inputs: Tensor, share: float) -> Tensor:
