@@ -8,6 +8,7 @@ import seaborn as sns
 
 from clntk.figures.style import house_style, palette
 
+LINE = 10  # points between two labels
 ORDER = ("clntk", "neural-tangents", "nngeometry", "torch.func")
 
 
@@ -63,11 +64,11 @@ def draw(sizes: pd.DataFrame, path: Path) -> None:
             linewidth=1.2,
         )
         axis.set(xscale="log", yscale="log", xlabel="Examples", ylabel="Seconds")
-        for name in names:
-            last = sizes[sizes["by"] == name].sort_values("examples").iloc[-1]
-            _label(axis, name, last["examples"], last["seconds"], colours[name])
-        last = ours.sort_values("examples").iloc[-1]
-        _label(axis, "limit", last["examples"], last["seconds"] / last["times the limit"], "0.35")
+        ends = {name: sizes[sizes["by"] == name].sort_values("examples").iloc[-1] for name in names}
+        labels = [(name, end["examples"], end["seconds"], colours[name]) for name, end in ends.items()]
+        last = ends["clntk"]
+        labels.append(("limit", last["examples"], last["seconds"] / last["times the limit"], "0.35"))
+        _label(axis, labels)
         ticks = sorted(set(sizes["examples"]))
         axis.set_xticks(ticks, [str(t) for t in ticks])
         axis.minorticks_off()
@@ -76,7 +77,13 @@ def draw(sizes: pd.DataFrame, path: Path) -> None:
         plt.close(figure)
 
 
-def _label(axis: plt.Axes, text: str, x: float, y: float, colour: object) -> None:
-    axis.annotate(
-        text, (x, y), xytext=(5, 0), textcoords="offset points", va="center", color=colour, fontsize=8
-    )
+def _label(axis: plt.Axes, labels: list[tuple[str, float, float, object]]) -> None:
+    """Names at the ends of lines, from the lowest up, each moved up as far as the one below it needs."""
+    below: dict[float, float] = {}
+    for text, x, y, colour in sorted(labels, key=lambda label: label[2]):
+        points = axis.transData.transform((x, y))[1] * 72 / axis.figure.dpi
+        up = max(0.0, below.get(x, float("-inf")) + LINE - points)
+        below[x] = points + up
+        axis.annotate(
+            text, (x, y), xytext=(5, up), textcoords="offset points", va="center", color=colour, fontsize=8
+        )
