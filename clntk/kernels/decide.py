@@ -36,7 +36,7 @@ def decide(
         model, x, names, method: as in :func:`shares`.
         among: the modules that may go by their rule, if not all.
     """
-    double = copy.deepcopy(model).double()
+    double = _copied(model).double()
     x = x.double() if x.is_floating_point() else x
     outputs = refuse_coupled(double, x).shape[1]
     directions = directions_of(2, outputs, x.device)
@@ -78,6 +78,17 @@ def decide(
     held = sum(numbers(group, outputs) for groups in right.values() for group in groups)
     held += outputs * sum(model.get_parameter(name).numel() for name in rest)
     return Route(ruled, rest, vectorised, *_readout(double, right, directions), outputs, held)
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:
+        raise DataError(
+            "empirical_ntk: expected a network that can be copied, found one that keeps computed tensors, as "
+            "torch.nn.utils.weight_norm does; use torch.nn.utils.parametrizations.weight_norm, or do not keep results of "
+            f"the forward pass as attributes ({error})"
+        ) from error
 
 
 def _readout(

@@ -78,7 +78,7 @@ def empirical_ntk(
     with full_precision():
         if out is not None:
             return _on_disk(model, x1, x2, names, mode, layout, method, block_bytes or TILE_BYTES, Path(out))
-        _check_memory(model, x1, x2, names, mode, method, len(names) if per_layer else 1)
+        _check_memory(model, x1, x2, names, mode, method, per_layer)
         if mode == "diag":
             return _diagonals(_shares(model, x1, names, mode, method), per_layer)
 
@@ -127,13 +127,14 @@ def _check_memory(
     names: tuple[str, ...],
     mode: KernelMode,
     method: Method,
-    kernels: int,
+    per_layer: bool,
 ) -> None:
     """
     Raises:
-        DataError: if the kernel, or as many of them, does not fit in the free memory.
+        DataError: if the kernel, or each layer's, does not fit in the free memory.
     """
-    outputs, per_example, item = footprint(model, x1, names, method)
+    outputs, per_example, item, layers = footprint(model, x1, names, method)
+    kernels = layers if per_layer else 1
     n, m = len(x1), len(x1 if x2 is None else x2)
     entries = {"full": n * m * outputs**2, "diag": n * outputs}.get(mode, n * m)
     beside = (n if x2 is None else n + m) * per_example
@@ -154,7 +155,7 @@ def _on_disk(
     from clntk.kernels import stored  # brings Zarr, which few need
     from clntk.kernels.tiling import Tiling
 
-    outputs, per_example, item = footprint(model, x1, names, method)
+    outputs, per_example, item, _ = footprint(model, x1, names, method)
     m = len(x1 if x2 is None else x2)
     if mode == "full":
         tiling = Tiling.of(len(x1), m, outputs, item, tile_bytes, layout=layout, symmetric=x2 is None)

@@ -2,11 +2,14 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torch.nn.utils.spectral_norm import SpectralNorm
 
 from clntk.errors import DataError
 
 _NORMS = nn.modules.batchnorm._BatchNorm
 _STOCHASTIC = (_NORMS, nn.modules.dropout._DropoutNd)
+_MOVING = parametrizations._SpectralNorm  # a step of the power iteration with every call in training mode
 _PRECISIONS = (torch.float32, torch.float64)
 
 
@@ -33,6 +36,11 @@ def refuse(model: nn.Module, *inputs: Tensor | None) -> None:
                 f"{where} is in training mode, so that f(x) depends on the batch or on chance and has no kernel; "
                 "call model.eval() first"
             )
+        if module.training and (isinstance(module, _MOVING) or _moves(module)):
+            raise DataError(
+                f"{where} is in training mode, so that every call changes its spectral norm and the network with it; "
+                "call model.eval() first"
+            )
         if isinstance(module, _NORMS) and module.running_mean is None:
             raise DataError(
                 f"{where} keeps no running statistics, so that f(x) depends on the batch in eval mode too and has "
@@ -43,6 +51,11 @@ def refuse(model: nn.Module, *inputs: Tensor | None) -> None:
 def _drops(module: nn.Module) -> bool:
     """Whether a module drops units by itself, without a dropout module inside."""
     return isinstance(module, nn.RNNBase | nn.MultiheadAttention) and module.dropout > 0
+
+
+def _moves(module: nn.Module) -> bool:
+    """Whether a module wears torch's older spectral norm."""
+    return any(isinstance(hook, SpectralNorm) for hook in module._forward_pre_hooks.values())
 
 
 def refuse_coupled(model: nn.Module, x: Tensor) -> Tensor:

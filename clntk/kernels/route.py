@@ -8,6 +8,7 @@ of its own examples, since a network may take another way on other inputs, or ch
 nobody announces.
 """
 
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
@@ -90,12 +91,20 @@ def _nothing(like: Group) -> Group:
     return Direct(some.new_zeros(c, n, 1))
 
 
-def footprint(
-    model: nn.Module, x: Tensor, names: tuple[str, ...], method: Method = "auto"
-) -> tuple[int, int, int]:
-    """Outputs C, the numbers that the shares of one example take, and the bytes of a number; see :func:`shares`."""
+class Footprint(NamedTuple):
+    """What the shares of a network take: outputs C, numbers an example, the bytes of a number, how many shares."""
+
+    outputs: int
+    per_example: int
+    item: int
+    layers: int
+
+
+def footprint(model: nn.Module, x: Tensor, names: tuple[str, ...], method: Method = "auto") -> Footprint:
+    """Known from a few examples, before the others are passed through; see :func:`shares`."""
     route = _route(model, x, names, method)
-    return route.outputs, route.held, model.get_parameter(names[0]).element_size()
+    item = model.get_parameter(names[0]).element_size()
+    return Footprint(route.outputs, route.held, item, len(route.ruled) + len(route.rest))
 
 
 def _route(

@@ -43,11 +43,13 @@ def test_too_small_a_memory_is_refused_before_the_examples_are_passed_through(mo
 
 
 def test_layers_count_one_by_one(monkeypatch):
-    free = 2 * SIZES["full"] + BESIDE - 1
-    monkeypatch.setattr("clntk.kernels.budget.free_memory", lambda device: free)
+    free = 2 * SIZES["full"] + BESIDE
+    monkeypatch.setattr("clntk.kernels.budget.free_memory", lambda device: free - 1)
     clntk.empirical_ntk(net(), inputs())
     with pytest.raises(DataError, match="expected a kernel that fits"):
         clntk.empirical_ntk(net(), inputs(), per_layer=True)
+    monkeypatch.setattr("clntk.kernels.budget.free_memory", lambda device: free)
+    assert len(clntk.empirical_ntk(net(), inputs(), per_layer=True)) == 2
 
 
 def test_a_second_side_counts(monkeypatch):

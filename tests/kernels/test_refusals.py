@@ -6,6 +6,7 @@ import pytest
 import torch
 from test_rules import Sequence, reference
 from torch import nn
+from torch.nn.utils import parametrizations
 
 import clntk
 from clntk.errors import DataError
@@ -227,3 +228,21 @@ def test_an_input_that_is_no_number_is_found(lost):
 def test_outputs_masked_with_infinity_are_none_of_it():
     mask = torch.tensor([False, True, False])
     assert_right(seeded(lambda: Changed(lambda f: f.masked_fill(mask, -float("inf")))), inputs(4, 4))
+
+
+@pytest.mark.parametrize("worn", [parametrizations.spectral_norm, nn.utils.spectral_norm])
+def test_a_spectral_norm_moves_with_every_call_in_training(worn):
+    model = nn.Sequential(worn(nn.Linear(4, 3)))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(DataError, match=r"module '0.*' .* changes its spectral norm .* call model.eval\(\) first"):
+        clntk.empirical_ntk(model, torch.randn(2, 4))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    clntk.empirical_ntk(nn.Sequential(parametrizations.spectral_norm(nn.Linear(4, 3))).eval(), torch.randn(2, 4))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+def test_a_network_that_cannot_be_copied_is_refused_with_what_to_use():
+    model = nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 3)))
+    with pytest.raises(DataError, match=r"can be copied.*use torch.nn.utils.parametrizations.weight_norm"):
+        clntk.empirical_ntk(model, torch.randn(2, 4))
