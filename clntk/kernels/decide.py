@@ -86,8 +86,8 @@ def _copied(model: nn.Module) -> nn.Module:
     except RuntimeError as error:
         raise DataError(
             "empirical_ntk: expected a network that can be copied, found one that keeps computed tensors, as "
-            "torch.nn.utils.weight_norm does; use torch.nn.utils.parametrizations.weight_norm, or do not keep results of "
-            f"the forward pass as attributes ({error})"
+            "torch.nn.utils.weight_norm does; use torch.nn.utils.parametrizations.weight_norm, or do not keep results "
+            f"of the forward pass as attributes ({error})"
         ) from error
 
 

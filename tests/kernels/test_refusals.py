@@ -234,11 +234,15 @@ def test_outputs_masked_with_infinity_are_none_of_it():
 def test_a_spectral_norm_moves_with_every_call_in_training(worn):
     model = nn.Sequential(worn(nn.Linear(4, 3)))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(DataError, match=r"module '0.*' .* changes its spectral norm .* call model.eval\(\) first"):
+    with pytest.raises(
+        DataError, match=r"module '0.*' .* changes its spectral norm .* call model.eval\(\) first"
+    ):
         clntk.empirical_ntk(model, torch.randn(2, 4))
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
-    clntk.empirical_ntk(nn.Sequential(parametrizations.spectral_norm(nn.Linear(4, 3))).eval(), torch.randn(2, 4))
+    clntk.empirical_ntk(
+        nn.Sequential(parametrizations.spectral_norm(nn.Linear(4, 3))).eval(), torch.randn(2, 4)
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
