@@ -32,6 +32,13 @@ EngineOption = Annotated[str, typer.Option("--engine", help="Where runs execute 
 RetryOption = Annotated[
     bool, typer.Option("--retry-failed", help="Try runs again that failed for a reason of their own.")
 ]
+TogetherOption = Annotated[
+    bool,
+    typer.Option(
+        "--together",
+        help="Train regimes and seeds whose networks are alike as one batched computation: faster.",
+    ),
+]
 ProtocolOption = Annotated[str | None, typer.Option("--protocol", help="Only the runs of this protocol.")]
 UseOption = Annotated[
     list[Path] | None, typer.Option("--use", help="A Python file with components of your own.")
@@ -59,11 +66,13 @@ def run(
     store: StoreOption = Path("runs"),
     engine: EngineOption = "serial",
     retry_failed: RetryOption = False,
+    together: TogetherOption = False,
 ) -> None:
     """Run a protocol: all regimes, seeds and sweep points; what the store already holds is not run again."""
     from clntk.commands import run_protocol
 
-    run_protocol(protocol, overrides or [], store, engine, retry_failed)
+    how = {"engine": engine, "retry_failed": retry_failed, "together": together}
+    run_protocol(protocol, overrides or [], store, **how)
 
 
 @app.command()
@@ -71,12 +80,13 @@ def resume(
     runs: RunsArgument,
     engine: EngineOption = "serial",
     retry_failed: RetryOption = False,
+    together: TogetherOption = False,
     protocol: ProtocolOption = None,
 ) -> None:
     """Go on with every run of a folder that is not done, from its last task boundary."""
     from clntk.commands import resume_runs
 
-    resume_runs(runs, engine, retry_failed, protocol)
+    resume_runs(runs, protocol, engine=engine, retry_failed=retry_failed, together=together)
 
 
 @app.command()

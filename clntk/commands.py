@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -22,14 +23,14 @@ _STATE_STYLE = {
 }
 
 
-def run_protocol(protocol: str, overrides: list[str], store: Path, engine: str, retry_failed: bool) -> None:
+def run_protocol(protocol: str, overrides: list[str], store: Path, **how: Any) -> None:
     from clntk.protocol import expand, load
 
     specs = expand(load(protocol, overrides))
-    _carry_out(specs, store, engine, retry_failed, ["run", protocol, *overrides, "--store", str(store)])
+    _carry_out(specs, store, how, ["run", protocol, *overrides, "--store", str(store)])
 
 
-def resume_runs(runs: Path, engine: str, retry_failed: bool, protocol: str | None) -> None:
+def resume_runs(runs: Path, protocol: str | None, **how: Any) -> None:
     from clntk.runs.runset import open_runs, unfinished
 
     opened = _open(open_runs, runs, protocol, [])
@@ -39,7 +40,7 @@ def resume_runs(runs: Path, engine: str, retry_failed: bool, protocol: str | Non
         typer.echo(f"nothing to resume: {len(opened)} runs in {runs} are done{others}")
         return
     _load_used(specs)
-    _carry_out(specs, runs, engine, retry_failed, ["resume", str(runs)])
+    _carry_out(specs, runs, how, ["resume", str(runs)])
 
 
 def _load_used(specs: list) -> None:
@@ -56,16 +57,17 @@ def _load_used(specs: list) -> None:
                 )
 
 
-def _carry_out(specs: list, store: Path, engine: str, retry_failed: bool, command: list[str]) -> None:
+def _carry_out(specs: list, store: Path, how: dict[str, Any], command: list[str]) -> None:
     from clntk.progress import progress
     from clntk.runs.run import run_specs
 
     console = Console()
     try:
         with progress(len(specs), console) as listener:
-            tally = run_specs(specs, store=store, engine=engine, retry_failed=retry_failed, listener=listener)
+            tally = run_specs(specs, store=store, listener=listener, **how)
     except KeyboardInterrupt:
-        again = shlex.join(["clntk", *command, *(["--engine", engine] if engine != "serial" else [])])
+        engine = ["--engine", how["engine"]] if how["engine"] != "serial" else []
+        again = shlex.join(["clntk", *command, *engine, *(["--together"] if how["together"] else [])])
         typer.echo(
             f"\ninterrupted: everything up to the last task boundary is saved; go on with\n  {again}",
             err=True,

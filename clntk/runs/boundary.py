@@ -42,15 +42,19 @@ def seed_generators(seed: int) -> None:
     random.seed(seed)
 
 
-def save_boundary(path: Path, state: dict[str, Any]) -> None:
-    """Replace the boundary on disk in one step."""
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Replace what is saved of a task boundary in one step: plain values and tensors."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomic(path, buffer.getvalue())
 
 
-def load_boundary(path: Path) -> dict[str, Any]:
-    """Read a boundary; tensors and plain values only, nothing that could execute.
+def load_state(path: Path, work: Path) -> dict[str, Any]:
+    """Read what was saved; tensors and plain values only, nothing that could execute.
+
+    Args:
+        path: the file.
+        work: the folder of the run in progress.
 
     Raises:
         ClntkError: if it is damaged.
@@ -59,6 +63,6 @@ def load_boundary(path: Path) -> dict[str, Any]:
         return torch.load(path, weights_only=True, map_location="cpu")
     except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
         raise ClntkError(
-            f"{path}: expected the run's last task boundary, found a damaged file ({type(error).__name__}); "
-            f"delete {path.parent} and run the same command again: this run then starts anew"
+            f"{path}: expected what the run saved at a task boundary, found a damaged file "
+            f"({type(error).__name__}); delete {work} and run the same command again: this run then starts anew"
         ) from error

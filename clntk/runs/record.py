@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
 import xarray as xr
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from clntk.axes import CHECKPOINT
 from clntk.capture.capture import Record, facts_tree
+from clntk.runs.boundary import load_state, save_state
 from clntk.runs.files import write_atomic
 
 WEIGHTS = "weights/"
@@ -27,19 +30,34 @@ def save_weights(path: Path, model: nn.Module) -> None:
 def save_record(folder: Path, record: Record) -> None:
     """One checkpoint's facts, without weights, which have their own files."""
     folder.mkdir(parents=True, exist_ok=True)
-    tree = facts_tree([Record(record.checkpoint, record.step, record.task, _without_weights(record))])
-    _write_tree(tree, folder / f"{record.checkpoint}.nc")
+    facts = {name: _packed(fact.to_dict(data="array")) for name, fact in _without_weights(record).items()}
+    save_state(folder / f"{record.checkpoint}.pt", facts)
 
 
 def load_record(folder: Path, checkpoint: str, step: int, task: str) -> Record:
-    """The facts that :func:`save_record` wrote."""
-    facts = {}
-    with xr.open_datatree(folder / f"{checkpoint}.nc", engine="h5netcdf") as tree:
-        for node in tree.leaves:
-            name = node.path.lstrip("/")
-            array = node.dataset[name.rpartition("/")[2]].load().isel({CHECKPOINT: 0}, drop=True)
-            facts[name] = array.drop_vars(["step", "task"], errors="ignore")
+    """The facts that :func:`save_record` wrote.
+
+    Raises:
+        ClntkError: if they are damaged.
+    """
+    saved = load_state(folder / f"{checkpoint}.pt", folder.parent)
+    facts = {name: xr.DataArray.from_dict(_unpacked(fact)) for name, fact in saved.items()}
     return Record(checkpoint, step, task, facts)
+
+
+def _packed(value: Any) -> Any:
+    """Arrays of numbers as tensors, and arrays of text as lists: what can be loaded without executing anything."""
+    if isinstance(value, dict):
+        return {key: _packed(part) for key, part in value.items()}
+    if isinstance(value, np.ndarray):
+        return value.tolist() if value.dtype.kind in "OSU" else torch.from_numpy(np.ascontiguousarray(value))
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _unpacked(part) for key, part in value.items()}
+    return value.numpy() if isinstance(value, Tensor) else value
 
 
 def write_facts(

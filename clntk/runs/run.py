@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from clntk import registry
@@ -15,6 +16,7 @@ from clntk.runs.interrupt import heeded_interrupts
 from clntk.runs.preflight import preflight
 from clntk.runs.runset import RunSet, open_runs
 from clntk.runs.store import RunStore
+from clntk.runs.together import candidates, execute_together
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ def run(
     store: str | Path = "runs",
     engine: str = "serial",
     retry_failed: bool = False,
+    together: bool = False,
     listener: Listener = ignore,
 ) -> RunSet:
     """Run a continual protocol and return its runs; what the store already holds is not computed again.
@@ -48,6 +51,9 @@ def run(
         store: the folder of runs.
         engine: a registered engine.
         retry_failed: whether runs that failed for a reason of their own (divergence, say) are tried again.
+        together: whether regimes and seeds whose networks are alike are trained as one batched computation: several
+            times faster for small networks, with results equal to those of one by one but for rounding. Whatever
+            cannot be trained so is trained one by one.
         listener: told what happens.
 
     Raises:
@@ -56,7 +62,9 @@ def run(
         ClntkError: if every run failed.
     """
     specs = expand(load(protocol, overrides))
-    tally = run_specs(specs, store=store, engine=engine, retry_failed=retry_failed, listener=listener)
+    tally = run_specs(
+        specs, store=store, engine=engine, retry_failed=retry_failed, together=together, listener=listener
+    )
     runs = open_runs(store).only(spec.run_id for spec in specs)
     if not runs.runs:
         raise ClntkError(f"all {len(specs)} runs failed; the first says: {tally.failed[0].message}")
@@ -69,6 +77,7 @@ def run_specs(
     store: str | Path,
     engine: str = "serial",
     retry_failed: bool = False,
+    together: bool = False,
     listener: Listener = ignore,
 ) -> Tally:
     """Carry out run specs on an engine; runs in another process's hands are waited for at the end.
@@ -90,15 +99,19 @@ def run_specs(
         else:
             wanted.append(spec)
     with heeded_interrupts(listener) as heeding:
-        return Tally((*settled, *_carried_out(wanted, runs, make_engine, heeding)))
+        return Tally((*settled, *_carried_out(wanted, runs, make_engine, heeding, together)))
 
 
 def _carried_out(
-    wanted: list[RunSpec], runs: RunStore, make_engine: registry.Entry, listener: Listener
+    wanted: list[RunSpec], runs: RunStore, make_engine: registry.Entry, listener: Listener, together: bool
 ) -> list[Outcome]:
     backend = make_engine()
     try:
-        outcomes = list(backend.map(partial(execute, store=runs, listener=listener), wanted))
+        if together:
+            work = partial(execute_together, store=runs, listener=listener)
+            outcomes = list(chain(*backend.map(work, candidates(wanted))))
+        else:
+            outcomes = list(backend.map(partial(execute, store=runs, listener=listener), wanted))
     finally:
         backend.close()
     by_id = {spec.run_id: spec for spec in wanted}

@@ -85,15 +85,27 @@ class Learner:
 
     def train(self, phase: Phase) -> None:
         """Train on one phase of the stream."""
+        self.begin(phase)
+        self.epochs()
+        self.end()
+
+    def begin(self, phase: Phase) -> None:
+        """All of a phase's training before its first epoch."""
         index = self.stream.phases.index(phase)
         self.strategy.pure_batches = phase.pure_batches
         if self.training.batch_size is None:
             self.strategy.train_mb_size = len(self.stream.phase_data(phase)[1])
-        self.strategy.train(
-            self.stream.benchmark.train_stream[index],
-            eval_streams=[],
-            reset_optimizer_state=self.training.reset_optimizer,
+        self.strategy.begin(
+            self.stream.benchmark.train_stream[index], reset_optimizer_state=self.training.reset_optimizer
         )
+
+    def epochs(self) -> None:
+        """The epochs of the phase begun."""
+        self.strategy.epochs()
+
+    def end(self) -> None:
+        """All of a phase's training after its last epoch."""
+        self.strategy.end()
 
     def evaluate(self, split: Split, task: int) -> tuple[float, float]:
         """Loss and accuracy on examples of one task, with its gates open and within its head."""

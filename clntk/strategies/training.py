@@ -50,7 +50,9 @@ class Loss:
         return 0.5 * self._errors(f, y).square().sum(1)
 
     def _errors(self, f: Tensor, y: Tensor) -> Tensor:
-        target = functional.one_hot(y, f.shape[1]).to(f.dtype) if y.dtype == torch.long else y
+        # not functional.one_hot, which looks at the labels and so cannot be mapped over
+        labels = torch.arange(f.shape[1], device=f.device)
+        target = (y[:, None] == labels).to(f.dtype) if y.dtype == torch.long else y
         return (f - target).masked_fill(f == OUTSIDE, 0.0) if self.heads else f - target
 
 

@@ -16,7 +16,7 @@ from avalanche.training.plugins import EvaluationPlugin, RWalkPlugin
 from torch.nn import functional
 
 from clntk.errors import DataError, Diverged
-from clntk.strategies.avalanche.lean import _ITERATION_EVENTS, LeanTemplate
+from clntk.strategies.avalanche.lean import ITERATION_EVENTS, LeanTemplate
 from clntk.strategies.avalanche.loader import IndexedLoader, TensorLoader, in_memory
 from clntk.strategies.avalanche.watch import LossWatch
 from clntk.strategies.training import Training, accuracy, evaluate
@@ -75,7 +75,7 @@ class Spy(SupervisedPlugin):
         self.events["after_training_iteration"] += 1
 
 
-for _event in set(_ITERATION_EVENTS) - {"after_training_iteration"}:
+for _event in set(ITERATION_EVENTS) - {"after_training_iteration"}:
     setattr(Spy, _event, lambda self, strategy, _event=_event, **kwargs: self.events.update([_event]))
 
 
@@ -202,7 +202,7 @@ def test_every_callback_of_a_plugin_is_called_once_a_step(stream, make_learner):
     learner = make_learner(stream, plugins=(spy,))
     learner.train(stream.phases[0])
     assert learner.steps == 2 * math.ceil(50 / 16)
-    assert spy.events == dict.fromkeys(_ITERATION_EVENTS, learner.steps)
+    assert spy.events == dict.fromkeys(ITERATION_EVENTS, learner.steps)
 
 
 def test_no_batch_size_takes_each_phase_at_once(make_stream, make_task, make_learner):

@@ -12,10 +12,11 @@ import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates import SupervisedTemplate
+from avalanche.training.templates.base_sgd import PeriodicEval
 
 from clntk.strategies.avalanche.loader import TensorLoader, in_memory
 
-_ITERATION_EVENTS = (
+ITERATION_EVENTS = (
     "before_training_iteration",
     "before_forward",
     "after_forward",
@@ -56,17 +57,33 @@ class LeanTemplate(SupervisedTemplate):
             self.adapted_dataset, batch_size=self.eval_mb_size, device=self.device, shuffle=False
         )
 
-    def before_first_epoch(self) -> None:
-        """Give a loader that a plugin put in place its in-memory twin."""
-        self.dataloader = in_memory(self.dataloader, self.device)
-
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
-        self.before_first_epoch()
+        """A loader that a plugin has put in place becomes its in-memory twin."""
+        self.dataloader = in_memory(self.dataloader, self.device)
         super()._train_exp(experience, eval_streams, **kwargs)
+
+    def begin(self, experience: Any, **kwargs: Any) -> None:
+        """What ``train`` does on one experience before its first epoch; :meth:`epochs` and :meth:`end` go on."""
+        self.is_training, self._stop_training = True, False
+        self.model.train()
+        self.model.to(self.device)
+        self.experience, self._eval_streams = experience, []
+        self._before_training(**kwargs)
+        self._before_training_exp(**kwargs)
+
+    def epochs(self) -> None:
+        """The epochs of the experience begun."""
+        self._train_exp(self.experience, [])
+
+    def end(self) -> None:
+        """What ``train`` does on one experience after its last epoch."""
+        self._after_training_exp()
+        self._after_training()
+        self._train_cleanup()
 
     def training_epoch(self, **kwargs: Any) -> None:
         """One epoch: the template's own steps, but only the plugin callbacks that do something."""
-        on = {event: _live_callbacks(self.plugins, event) for event in _ITERATION_EVENTS}
+        on = {event: live_callbacks(self.plugins, event) for event in ITERATION_EVENTS}
 
         def trigger(event: str) -> None:
             for callback in on[event]:
@@ -99,14 +116,16 @@ class LeanTemplate(SupervisedTemplate):
             return super().eval(experiences, **kwargs)
 
 
-def _live_callbacks(plugins: list[Any], event: str) -> list[Callable[..., Any]]:
-    """The plugins' callbacks for an event, without those inherited unchanged from Avalanche's empty plugin and
-    without an evaluator that has neither metrics nor loggers."""
+def live_callbacks(plugins: list[Any], event: str) -> list[Callable[..., Any]]:
+    """The plugins' callbacks for an event, without those inherited unchanged from Avalanche's empty plugin, of an
+    evaluator that has neither metrics nor loggers, and of a periodic evaluation that is switched off."""
     empty = getattr(SupervisedPlugin, event, None)
     live = []
     for plugin in plugins:
         if isinstance(plugin, EvaluationPlugin):
             idle = not plugin.metrics and not plugin.loggers
+        elif isinstance(plugin, PeriodicEval):
+            idle = plugin.eval_every < 1
         else:
             idle = getattr(type(plugin), event, empty) is empty
         if not idle:

@@ -23,9 +23,9 @@ def dataset_tensors(dataset: AvalancheDataset) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def _draw() -> int:
-    """One 64-bit draw from the global generator, as torch's DataLoader and RandomSampler each make one an epoch."""
-    return int(torch.empty((), dtype=torch.int64).random_().item())
+def _draw(source: torch.Generator, times: int = 1) -> int:
+    """The last of some 64-bit draws, of which torch's DataLoader and RandomSampler each make one an epoch."""
+    return int(torch.empty(times, dtype=torch.int64).random_(generator=source)[-1])
 
 
 class TensorLoader:
@@ -53,20 +53,24 @@ class TensorLoader:
     ) -> None:
         self.tensors = tuple(t.to(device) for t in dataset_tensors(dataset))
         self.batch_size, self.shuffle, self.pure = batch_size, shuffle, pure
+        self._order = torch.Generator()
 
     def __len__(self) -> int:
         return len(self._batches(torch.arange(len(self.tensors[0])), None))
 
     def __iter__(self) -> Iterator[Batch]:
-        _draw()  # the base seed that a DataLoader draws for its workers, whether it has any or not
-        n = len(self.tensors[0])
-        if not self.shuffle:
-            batches = self._batches(torch.arange(n), None)
-        else:
-            generator = torch.Generator().manual_seed(_draw())
-            batches = self._batches(torch.randperm(n, generator=generator), generator)
-        for index in batches:
+        for index in self.indices(torch.default_generator):
             yield [tensor[index] for tensor in self.tensors]
+
+    def indices(self, source: torch.Generator) -> list[Tensor]:
+        """The examples of each minibatch of an epoch, in an order drawn from a generator."""
+        n = len(self.tensors[0])
+        # the base seed that a DataLoader draws for its workers, whether it has any or not, and that of the order
+        seed = _draw(source, 1 + self.shuffle)
+        if not self.shuffle:
+            return self._batches(torch.arange(n), None)
+        generator = self._order.manual_seed(seed)
+        return self._batches(torch.randperm(n, generator=generator), generator)
 
     def _batches(self, order: Tensor, generator: torch.Generator | None) -> list[Tensor]:
         if not self.pure:
@@ -90,7 +94,7 @@ class IndexedLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        _draw()
+        _draw(torch.default_generator)
         for index in self.loader._get_loader().batch_sampler:
             chosen = torch.as_tensor(index)
             yield [tensor[chosen] for tensor in self.tensors]

@@ -35,13 +35,21 @@ class LossWatch(SupervisedPlugin):
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         values = torch.cat([loss.reshape(1) for loss in self._epoch]).tolist() if self._epoch else []
         self._epoch.clear()
+        self.take(strategy, values, epoch=strategy.clock.train_exp_epochs + 1)
+
+    def take(self, strategy: Any, values: list[float], *, epoch: int) -> None:
+        """Losses of consecutive steps up to the end of an epoch (from 1), which is told with their mean.
+
+        Raises:
+            Diverged: at the first that is not finite.
+        """
         phase = self.stream.phases[strategy.clock.train_exp_counter].name
         for value in values:
             if not math.isfinite(value):
                 raise Diverged(step=len(self.losses) + 1, task=phase, loss=value)
             self.losses.append(value)
         if self.on_epoch is not None and values:
-            self.on_epoch(phase, strategy.clock.train_exp_epochs + 1, sum(values) / len(values))
+            self.on_epoch(phase, epoch, sum(values) / len(values))
 
     def state_dict(self) -> dict[str, Any]:
         return {"losses": list(self.losses)}
@@ -59,17 +67,17 @@ class StopAtLoss(SupervisedPlugin):
     def __init__(self, stream: TaskStream, training: Training, loss: Loss) -> None:
         super().__init__()
         self.stream, self.training, self.loss = stream, training, loss
-        self._data = self._tasks = None
+        self.data = self.tasks = None
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         phase = self.stream.phases[strategy.clock.train_exp_counter]
         data, tasks = self.stream.phase_data(phase)
-        self._data = data.to(strategy.device)
-        self._tasks = tasks.to(strategy.device) if is_multi_task_module(strategy.model) else None
+        self.data = data.to(strategy.device)
+        self.tasks = tasks.to(strategy.device) if is_multi_task_module(strategy.model) else None
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         if (strategy.clock.train_exp_iterations + 1) % self.training.stop_check:
             return
-        reached, _ = evaluate(strategy.model, self._data, self.loss, self.stream.accuracy, self._tasks)
+        reached, _ = evaluate(strategy.model, self.data, self.loss, self.stream.accuracy, self.tasks)
         if reached <= self.training.stop_loss:
             strategy.stop_training()
