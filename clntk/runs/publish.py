@@ -4,7 +4,7 @@ import datetime
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,13 +20,16 @@ from clntk.runs.store import RunStore
 from clntk.strategies.learner import Learner
 from clntk.streams.base import TaskStream
 
+if TYPE_CHECKING:
+    from clntk.strategies.avalanche.watch import StepWatch
+
 
 def publish(
     spec: RunSpec,
     store: RunStore,
     learner: Learner,
     capture: Capture,
-    losses: list[float],
+    watch: "StepWatch",
     rows: list[dict[str, Any]],
     log: list[str],
     seconds: float,
@@ -47,9 +50,7 @@ def publish(
         "target": stream.target,
     }
     extra = {
-        "losses": xr.Dataset(
-            {"loss": (STEP, np.asarray(losses))}, coords={STEP: np.arange(1, len(losses) + 1)}
-        ),
+        "losses": _steps(watch),
         "schedule": _schedule(stream),
         "probes": _probes(stream),
         "stream": stream.descriptors,
@@ -83,6 +84,15 @@ def publish(
         },
     )
     return store.publish(spec.run_id, folder)
+
+
+def _steps(watch: "StepWatch") -> xr.Dataset:
+    """Loss and accuracy of every minibatch, before its step."""
+    columns = {"loss": watch.losses, "accuracy": watch.accuracies}
+    return xr.Dataset(
+        {name: (STEP, np.asarray(values, dtype=np.float64)) for name, values in columns.items()},
+        coords={STEP: np.arange(1, len(watch.losses) + 1)},
+    )
 
 
 def _schedule(stream: TaskStream) -> xr.Dataset:

@@ -39,11 +39,11 @@ class Session:
     def phases(self) -> Iterator[None]:
         """The run from where it stands to its publication, halting where :attr:`learner` has a phase begun, for its
         epochs to be taken."""
-        from clntk.strategies.avalanche.watch import LossWatch
+        from clntk.strategies.avalanche.watch import StepWatch
 
         self.store.clear_failure(self.spec.run_id)
         built = build(self.spec)
-        self.watch = LossWatch(built.stream, self._on_epoch)
+        self.watch = StepWatch(built.stream, self._on_epoch)
         self.learner, self.capture = self._prepare(built)
         self.watch.stream = self.learner.stream
         boundary = self.work / "boundary.pt"
@@ -63,7 +63,7 @@ class Session:
             self.store,
             self.learner,
             self.capture,
-            self.watch.losses,
+            self.watch,
             self.rows,
             self.log,
             self._elapsed(),

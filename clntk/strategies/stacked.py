@@ -75,7 +75,8 @@ class Stack:
         models: networks of the same :func:`architecture`.
         optimizers: theirs, of the same :func:`step_rule`; their states are taken over and handed back.
         loss: of outputs and targets.
-        recorded: operations recorded before, for this architecture and loss.
+        score: of outputs and targets, for the record.
+        recorded: operations recorded before, for this architecture, loss and score.
     """
 
     def __init__(
@@ -83,9 +84,11 @@ class Stack:
         models: Sequence[nn.Module],
         optimizers: Sequence[torch.optim.Optimizer],
         loss: Callable[[Tensor, Tensor], Tensor],
+        score: Callable[[Tensor, Tensor], Tensor],
         recorded: dict[Hashable, _Call] | None = None,
     ) -> None:
-        self.models, self.optimizers, self.loss = models, optimizers, loss
+        self.models, self.optimizers = models, optimizers
+        self.loss, self.score = loss, score
         self.members = list(range(len(models)))  # what lies where along the first axis
         own = [dict(m.named_parameters()) for m in models]
         held = [dict(m.named_buffers()) for m in models]
@@ -99,20 +102,20 @@ class Stack:
         self.optimizer = self._joint_optimizer(own)
         self._recorded = {} if recorded is None else recorded
 
-    def step(self, *batch: Tensor) -> Tensor:
+    def step(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
         """One step of every network on a minibatch of its own.
 
         Args:
             batch: inputs, targets, and tasks for networks that depend on them: members × examples × ….
 
         Returns:
-            The losses before the step: (members).
+            The losses and scores before the step: (members) each.
         """
-        gradients, losses = self._run(self._gradients, batch, training=True)
+        gradients, (losses, scores) = self._run(self._gradients, batch, training=True)
         for name, p in self.trained.items():
             p.grad = gradients[name]
         self.optimizer.step()
-        return losses
+        return losses, scores
 
     def losses(self, *batch: Tensor) -> Tensor:
         """The losses in eval mode: (members); the batch as in :meth:`step`."""
@@ -149,7 +152,7 @@ class Stack:
             NotAlike: if they differ, or if the networks cannot be mapped over.
         """
         try:
-            gradients, losses = self._run(self._gradients, batch, training=True)
+            gradients, (losses, _) = self._run(self._gradients, batch, training=True)
         except Exception as error:  # whatever a network of somebody's own does that torch cannot map
             raise NotAlike(f"{type(error).__name__}: {error}") from error
         for i, model in enumerate(self.models):
@@ -184,19 +187,18 @@ class Stack:
                     )
         return joint
 
-    def _losses(
-        self, trained: dict[str, Tensor], held: dict[str, Tensor], batch: tuple[Tensor, ...]
-    ) -> Tensor:
-        return vmap(self._loss)(trained, held, batch)
+    def _losses(self, *given: Any) -> Tensor:
+        return vmap(self._judged)(*given)[0]
 
-    def _gradients(
-        self, trained: dict[str, Tensor], held: dict[str, Tensor], batch: tuple[Tensor, ...]
-    ) -> Any:
-        return vmap(grad_and_value(self._loss))(trained, held, batch)
+    def _gradients(self, *given: Any) -> Any:
+        return vmap(grad_and_value(self._judged, has_aux=True))(*given)
 
-    def _loss(self, trained: dict[str, Tensor], held: dict[str, Tensor], batch: tuple[Tensor, ...]) -> Tensor:
+    def _judged(
+        self, trained: dict[str, Tensor], held: dict[str, Tensor], batch: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
         x, y, *tasks = batch
-        return self.loss(functional_call(self.models[0], (trained, held), (x, *tasks)), y)
+        f = functional_call(self.models[0], (trained, held), (x, *tasks))
+        return self.loss(f, y), self.score(f, y)
 
     def _run(self, work: _Call, batch: tuple[Tensor, ...], *, training: bool) -> Any:
         """The recorded operations of ``work`` for batches of this shape, carried out."""

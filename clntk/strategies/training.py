@@ -116,19 +116,26 @@ class Training:
         return Loss(name, heads=stream.heads is not None)
 
 
-def accuracy(f: Tensor, y: Tensor, *, rule: Rule) -> float:
+def accuracy(f: Tensor, y: Tensor, rule: Rule) -> Tensor:
     """The fraction of examples answered right, in [0, 1], by outputs inside the head; NaN for the rule ``none``.
 
     ``argmax`` compares with the label, or with the largest of several float targets; ``sign`` counts the outputs whose
-    target is not 0.
+    target is not 0, and is NaN where there are none.
     """
+    right, counted = answered(f, y, rule)
+    return right.sum() / counted.sum()
+
+
+def answered(f: Tensor, y: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
+    """Of each example, how many answers are right, and how many count: (examples) each; see :func:`accuracy`."""
     if rule == "none":
-        return float("nan")
+        return f.new_zeros(len(f)), f.new_zeros(len(f))
     if rule == "argmax":
-        right = y if y.dtype == torch.long else y.masked_fill(f == OUTSIDE, -torch.inf).argmax(dim=1)
-        return (f.argmax(dim=1) == right).float().mean().item()
+        best = y if y.dtype == torch.long else y.masked_fill(f == OUTSIDE, -torch.inf).argmax(dim=1)
+        right = f.argmax(dim=1) == best
+        return right, torch.ones_like(right)
     counted = (y != 0) & (f != OUTSIDE)
-    return (f.sign() == y.sign())[counted].float().mean().item()
+    return ((f.sign() == y.sign()) & counted).sum(1), counted.sum(1)
 
 
 @torch.no_grad()
@@ -155,4 +162,4 @@ def evaluate(
     finally:
         for module, mode in modes:
             module.training = mode
-    return loss(f, split.y).item(), accuracy(f, split.y, rule=rule)
+    return loss(f, split.y).item(), accuracy(f, split.y, rule).item()

@@ -62,8 +62,9 @@ def assert_the_same(alone, together):
         np.testing.assert_array_equal(other.fact("metrics")["step"], one.fact("metrics")["step"])
         for name, values in one.fact("weights").items():
             np.testing.assert_allclose(other.fact("weights")[name], values, rtol=0, atol=1e-6, err_msg=name)
-        for name, values in one.fact("losses").items():
-            np.testing.assert_allclose(other.fact("losses")[name], values, rtol=1e-5, atol=1e-6)
+        for name in ("loss", "accuracy"):
+            steps = other.fact("losses")[name], one.fact("losses")[name]
+            np.testing.assert_allclose(*steps, rtol=1e-5, atol=1e-6, err_msg=name)
         for name in ("test_loss", "train_loss", "test_accuracy"):
             np.testing.assert_allclose(
                 other.fact("metrics")[name], one.fact("metrics")[name], rtol=1e-5, atol=1e-6

@@ -18,7 +18,7 @@ from torch.nn import functional
 from clntk.errors import DataError, Diverged
 from clntk.strategies.avalanche.lean import ITERATION_EVENTS, LeanTemplate
 from clntk.strategies.avalanche.loader import IndexedLoader, TensorLoader, in_memory
-from clntk.strategies.avalanche.watch import LossWatch
+from clntk.strategies.avalanche.watch import StepWatch
 from clntk.strategies.training import Training, accuracy, evaluate
 from clntk.streams.avalanche.benchmark import avalanche_dataset
 from clntk.streams.base import Phase, Split
@@ -323,7 +323,7 @@ def test_divergence_names_the_first_step_whose_loss_is_not_finite(stream, make_l
             if strategy.clock.train_iterations + 1 == step:
                 next(strategy.model.parameters()).data.fill_(math.nan)
 
-    watch = LossWatch(stream)
+    watch = StepWatch(stream)
     learner = make_learner(stream, plugins=(Saboteur(), watch))
     with pytest.raises(Diverged) as caught:
         _train(learner)
@@ -335,7 +335,7 @@ def test_divergence_names_the_first_step_whose_loss_is_not_finite(stream, make_l
 
 def test_the_watch_records_every_steps_loss_and_every_epochs_mean(stream, make_learner):
     spy, epochs = Spy(), []
-    watch = LossWatch(stream, lambda *told: epochs.append(told))
+    watch = StepWatch(stream, lambda *told: epochs.append(told))
     learner = make_learner(stream, plugins=(spy, watch))
     for phase in stream.phases[:2]:
         learner.train(phase)
@@ -396,3 +396,30 @@ def test_a_split_moves_and_selects_as_one():
     chosen = split.subset(torch.tensor([2, 0]))
     assert chosen.x.tolist() == [[4.0, 5.0], [0.0, 1.0]]
     assert chosen.y.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("many", [1, 3, 64])
+def test_the_accuracy_of_every_minibatch_is_recorded(stream, make_learner, monkeypatch, many):
+    class Plain(SupervisedPlugin):
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+
+        def after_training_iteration(self, strategy, **kwargs):
+            self.seen.append((strategy.mb_output.argmax(1) == strategy.mb_y).float().mean().item())
+
+    monkeypatch.setattr("clntk.strategies.avalanche.watch.MANY", many)
+    watch, plain = StepWatch(stream), Plain()
+    learner = make_learner(stream, plugins=(watch, plain))
+    for phase in stream.phases:
+        learner.train(phase)
+        assert len(watch.losses) == len(watch.accuracies) == learner.steps
+    assert watch.accuracies == pytest.approx(plain.seen)
+    assert 0 < min(watch.accuracies) < max(watch.accuracies) == 1
+
+
+def test_accuracy_without_a_rule_is_not_a_number_and_targets_of_zero_do_not_count():
+    f, y = torch.tensor([[1.0], [-2.0], [3.0]]), torch.tensor([[2.0], [1.0], [0.0]])
+    assert accuracy(f, y, "none").isnan()
+    assert accuracy(f, y, "sign") == 0.5
+    assert accuracy(f[2:], y[2:], "sign").isnan()

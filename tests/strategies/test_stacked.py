@@ -58,8 +58,12 @@ def one_by_one(models, optimizer, loss, x, y):
     return losses
 
 
+def largest(f, y):
+    return f.max()
+
+
 def stacked(models, optimizer, loss):
-    return Stack(models, [optimizer(m) for m in models], loss)
+    return Stack(models, [optimizer(m) for m in models], loss, largest)
 
 
 def farthest(models, others):
@@ -86,7 +90,10 @@ def test_training_together_is_training_one_by_one(optimizer, outputs, loss, dtyp
     x, y = batches(7, (6,), outputs, dtype)
     expected = one_by_one(alone, optimizer, Loss(loss), x, y)
     stack = stacked(models, optimizer, Loss(loss))
-    found = torch.stack([stack.step(x[k], y[k]) for k in range(len(x))])
+    best = [model(x[0, i]).max().item() for i, model in enumerate(models)]
+    steps = [stack.step(x[k], y[k]) for k in range(len(x))]
+    found = torch.stack([losses for losses, _ in steps])
+    assert steps[0][1].tolist() == pytest.approx(best, rel=1e-5)
     for i in range(N):
         stack.write_back(i)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
@@ -108,7 +115,7 @@ def test_the_optimizers_states_come_along_and_go_back():
 
     mine = [adam(m) for m in models]
     for start in (0, 3):  # a stack of its own for each half
-        stack = Stack(models, mine, Loss("cross_entropy"))
+        stack = Stack(models, mine, Loss("cross_entropy"), largest)
         for k in range(start, start + 3):
             plain(k)
             stack.step(x[k], y[k])

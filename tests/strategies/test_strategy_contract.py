@@ -10,7 +10,7 @@ from clntk import registry
 from clntk.errors import DataError
 from clntk.runs.boundary import generator_state, set_generator_state
 from clntk.seeding import Seeds
-from clntk.strategies.avalanche.watch import LossWatch
+from clntk.strategies.avalanche.watch import StepWatch
 from clntk.streams.base import Task
 from clntk.streams.presentation import cued, multi_head
 
@@ -50,7 +50,7 @@ def test_an_interrupted_strategy_goes_on_bit_for_bit(
     strategy, optimizer, heads, stream_for, make_learner, weights_of, same
 ):
     stream, lr = stream_for(strategy, heads), 0.05 if optimizer == "sgd" else 0.005
-    watch = LossWatch(stream)
+    watch = StepWatch(stream)
     learner = make_learner(stream, strategy, plugins=(watch,), optimizer=optimizer, lr=lr)
     watch.stream = learner.stream
     saved = []
@@ -63,7 +63,7 @@ def test_an_interrupted_strategy_goes_on_bit_for_bit(
     _train(learner, after=save)
     assert len(saved) == len(learner.stream.phases)
     for done, content in enumerate(saved, start=1):
-        watch_again = LossWatch(stream)
+        watch_again = StepWatch(stream)
         again = make_learner(stream, strategy, plugins=(watch_again,), optimizer=optimizer, lr=lr)
         watch_again.stream = again.stream
         torch.manual_seed(99)

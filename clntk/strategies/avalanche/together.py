@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,11 +14,12 @@ from clntk.errors import Diverged
 from clntk.strategies.avalanche.lean import ITERATION_EVENTS, LeanTemplate, live_callbacks
 from clntk.strategies.avalanche.loader import TensorLoader
 from clntk.strategies.avalanche.per_task import PerTask
-from clntk.strategies.avalanche.watch import LossWatch, StopAtLoss
+from clntk.strategies.avalanche.watch import StepWatch, StopAtLoss
 from clntk.strategies.learner import Learner
 from clntk.strategies.stacked import NotAlike, Stack, architecture, step_rule
+from clntk.strategies.training import accuracy
 
-_WATCHERS = (LossWatch, StopAtLoss, Clock)
+_WATCHERS = (StepWatch, StopAtLoss, Clock)
 Recordings = dict[Hashable, dict[Hashable, Any]]
 _EVENTS = (*ITERATION_EVENTS, "before_training_epoch", "after_training_epoch")
 TOLD_EVERY = 0.1  # seconds
@@ -44,7 +46,8 @@ def alike(learner: Learner) -> Hashable:
     tensors = [*strategy.dataloader.tensors, *(_judged(learner) or ())]
     sizes = tuple((t.shape, t.dtype, str(t.device)) for t in tensors)
     rule = step_rule(strategy.optimizer, strategy.model)
-    return sizes, learner.training, learner.loss, architecture(strategy.model), rule
+    judged_by = learner.loss, learner.stream.accuracy
+    return sizes, learner.training, judged_by, architecture(strategy.model), rule
 
 
 def footprint(learner: Learner) -> int:
@@ -74,7 +77,7 @@ def take_epochs(
         NotAlike: if they cannot be taken together after all; then nothing has happened.
     """
     first = learners[0]
-    kind = architecture(first.strategy.model), first.loss
+    kind = architecture(first.strategy.model), first.loss, first.stream.accuracy
     return _Epochs(learners, sources, recorded.setdefault(kind, {})).take()
 
 
@@ -93,15 +96,16 @@ class _Epochs:
         given = [s.dataloader.tensors if with_tasks else s.dataloader.tensors[:2] for s in strategies]
         self.data = _stacked(given)
         self.judged = None if first.training.stop_loss is None else _stacked(map(_judged, learners))
+        score = partial(accuracy, rule=first.stream.accuracy)
         self.stack = Stack(
-            [s.model for s in strategies], [s.optimizer for s in strategies], first.loss, recorded
+            [s.model for s in strategies], [s.optimizer for s in strategies], first.loss, score, recorded
         )
         self.batch_size = strategies[0].train_mb_size
         self.stack.check(*(part[:, : self.batch_size] for part in self.data))
         self.going = set(range(len(learners)))
         self.failed: list[Diverged | None] = [None] * len(learners)
         self.steps = self.epoch = 0
-        self.waiting: list[Tensor] = []  # losses that nobody has been told of, steps × members
+        self.waiting: list[tuple[Tensor, Tensor]] = []  # losses and accuracies that nobody has been told of
         self.starts: list[int] = []  # which of them begin an epoch
         self.told = time.perf_counter()
 
@@ -167,12 +171,12 @@ class _Epochs:
         """Tell each learner of its losses since the last time; one whose loss is lost is let go."""
         if not self.waiting:
             return
-        columns = torch.stack(self.waiting, dim=1).tolist()
+        losses, accuracies = (torch.stack(part, dim=1).tolist() for part in zip(*self.waiting, strict=True))
         lost = set()
-        for member, values in zip(self.stack.members, columns, strict=True):
+        for position, member in enumerate(self.stack.members):
             if member in self.going:
                 try:
-                    self._tell_one(member, values)
+                    self._tell_one(member, losses[position], accuracies[position])
                 except Diverged as error:
                     self.failed[member] = error
                     lost.add(member)
@@ -181,12 +185,13 @@ class _Epochs:
         self.told = time.perf_counter()
         self.going -= lost
 
-    def _tell_one(self, member: int, values: list[float]) -> None:
+    def _tell_one(self, member: int, losses: list[float], accuracies: list[float]) -> None:
         strategy = self.learners[member].strategy
         last = self.starts[-1] if self.starts else 0
-        for watch in _plugins(self.learners[member], LossWatch):
-            watch.take(strategy, values[:last], epoch=self.epoch - 1)
-            watch.take(strategy, values[last:], epoch=self.epoch)
+        for watch in _plugins(self.learners[member], StepWatch):
+            watch.accuracies += accuracies
+            watch.take(strategy, losses[:last], epoch=self.epoch - 1)
+            watch.take(strategy, losses[last:], epoch=self.epoch)
 
 
 def _plugins(learner: Learner, kind: type) -> list[Any]:

@@ -1,25 +1,30 @@
-"""Plugins that watch the loss: record it, stop on it, and notice when it is lost."""
+"""Plugins that watch the steps: record them, stop at a loss, and notice when it is lost."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.models.utils import is_multi_task_module
+from torch import Tensor
 
 from clntk.errors import Diverged
-from clntk.strategies.training import Loss, Training, evaluate
+from clntk.strategies.training import Loss, Training, answered, evaluate
 from clntk.streams.base import TaskStream
 
+MANY = 64  # minibatches whose answers wait to be marked
 
-class LossWatch(SupervisedPlugin):
-    """Records the minibatch loss of every step and ends a run whose loss is no longer finite.
 
-    The losses stay tensors until an epoch ends, so that watching costs no synchronisation a step.
+class StepWatch(SupervisedPlugin):
+    """Records loss and accuracy of every minibatch, and ends a run whose loss is no longer finite.
+
+    Losses stay tensors until an epoch ends, and answers until there are many, so that watching costs no synchronisation
+    a step and little time.
 
     Args:
-        stream: whose phases name what is being trained.
+        stream: whose phases name what is being trained, and whose rule says what is right.
         on_epoch: called with phase name, epoch (from 1) and the epoch's mean loss.
     """
 
@@ -27,35 +32,55 @@ class LossWatch(SupervisedPlugin):
         super().__init__()
         self.stream, self.on_epoch = stream, on_epoch
         self.losses: list[float] = []
-        self._epoch: list[torch.Tensor] = []
+        self.accuracies: list[float] = []
+        self._epoch: list[Tensor] = []
+        self._answers: list[tuple[Tensor, Tensor]] = []
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         self._epoch.append(strategy.loss.detach())
+        self._answers.append((strategy.mb_output.detach(), strategy.mbatch[1]))
+        if len(self._answers) == MANY:
+            self._judge()
 
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         values = torch.cat([loss.reshape(1) for loss in self._epoch]).tolist() if self._epoch else []
         self._epoch.clear()
         self.take(strategy, values, epoch=strategy.clock.train_exp_epochs + 1)
 
-    def take(self, strategy: Any, values: list[float], *, epoch: int) -> None:
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        self._judge()
+
+    def _judge(self) -> None:
+        """Mark the answers that wait."""
+        if self._answers:
+            sizes = np.cumsum([0, *(len(f) for f, _ in self._answers)])[:-1]
+            outputs, targets = (torch.cat(part) for part in zip(*self._answers, strict=True))
+            marks = (part.cpu().numpy() for part in answered(outputs, targets, self.stream.accuracy))
+            right, counted = (np.add.reduceat(part.astype(np.int64), sizes) for part in marks)
+            self.accuracies += [
+                r / c if c else math.nan for r, c in zip(right.tolist(), counted.tolist(), strict=True)
+            ]
+            self._answers.clear()
+
+    def take(self, strategy: Any, losses: list[float], *, epoch: int) -> None:
         """Losses of consecutive steps up to the end of an epoch (from 1), which is told with their mean.
 
         Raises:
             Diverged: at the first that is not finite.
         """
         phase = self.stream.phases[strategy.clock.train_exp_counter].name
-        for value in values:
+        for value in losses:
             if not math.isfinite(value):
                 raise Diverged(step=len(self.losses) + 1, task=phase, loss=value)
             self.losses.append(value)
-        if self.on_epoch is not None and values:
-            self.on_epoch(phase, epoch, sum(values) / len(values))
+        if self.on_epoch is not None and losses:
+            self.on_epoch(phase, epoch, sum(losses) / len(losses))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"losses": list(self.losses)}
+        return {"losses": list(self.losses), "accuracies": list(self.accuracies)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.losses = list(state["losses"])
+        self.losses, self.accuracies = list(state["losses"]), list(state["accuracies"])
 
 
 class StopAtLoss(SupervisedPlugin):
