@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench-ntk lint clean
+.PHONY: demo test bench-ntk bench-training lint clean
 
 demo: $(VENV)/.installed  ## rich against lazy on five permuted-digit tasks, training to report
 	$(BIN)/clntk run digits_rich_vs_lazy --store runs/demo
@@ -15,6 +15,9 @@ test: $(VENV)/.installed  ## the whole default test-suite
 bench-ntk: $(VENV)/.installed  ## the tangent kernel beside its peers: about ten minutes; NT=path/to/python adds neural-tangents
 	$(BIN)/python -m pip install --quiet --editable '.[ref]'
 	$(BIN)/python benchmarks/ntk.py $(if $(NT),--neural-tangents $(NT))
+
+bench-training: $(VENV)/.installed  ## training beside a hand-written loop and stock Avalanche: about three minutes
+	$(BIN)/python benchmarks/training.py
 
 lint: $(VENV)/.installed  ## style and the direction of imports
 	$(BIN)/ruff check .

@@ -89,17 +89,19 @@ class LeanTemplate(SupervisedTemplate):
             for callback in on[event]:
                 callback(self, **kwargs)
 
+        added_to = any(on[event] for event in ("before_forward", "after_forward", "before_backward"))
         for batch in self.dataloader:
             if self._stop_training:
                 break
             self.mbatch = batch
             trigger("before_training_iteration")
             self.optimizer.zero_grad()
-            self.loss = self._make_empty_loss()
+            if added_to:
+                self.loss = self._make_empty_loss()
             trigger("before_forward")
             self.mb_output = self.forward()
             trigger("after_forward")
-            self.loss += self.criterion()
+            self.loss = self.loss + self.criterion() if added_to else self.criterion()
             trigger("before_backward")
             self.backward()
             trigger("after_backward")

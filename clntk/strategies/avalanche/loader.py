@@ -7,20 +7,53 @@ from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.benchmarks.utils.data_loader import MultiDatasetDataLoader
 from torch import Tensor
 
+from clntk.streams.avalanche.benchmark import TensorTask
+
 Batch = list[Tensor]
 
 
 def dataset_tensors(dataset: AvalancheDataset) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs, targets and task labels of an Avalanche dataset, read once, example by example.
+    """Inputs, targets and task labels of an Avalanche dataset.
 
-    Only for datasets without random transformations, as all of this package's streams are.
+    Only for datasets without random transformations, as all of this package's streams are: such a stream's tensors are
+    taken as they lie, and those of another dataset example by example.
     """
+    whole = _whole(dataset)
+    if whole is not None:
+        return whole
     rows = [dataset[i] for i in range(len(dataset))]
     return (
         torch.stack([row[0] for row in rows]),
         torch.stack([torch.as_tensor(row[1]) for row in rows]),
         torch.as_tensor([row[2] for row in rows]),
     )
+
+
+def _whole(dataset: AvalancheDataset) -> tuple[Tensor, Tensor, Tensor] | None:
+    """What :func:`dataset_tensors` gives, if the dataset is made of this package's tensors and shows it by examples."""
+    data, labels = getattr(dataset, "_flat_data", None), getattr(dataset, "targets_task_labels", None)
+    parts = getattr(data, "_datasets", ())
+    if labels is None or not parts or any(type(part) is not TensorTask for part in parts):
+        return None
+    columns = zip(*(part.tensors for part in parts), strict=True)
+    x, y = (column[0] if len(parts) == 1 else torch.cat(column) for column in columns)
+    if data._indices is not None:
+        index = torch.as_tensor(list(data._indices))
+        x, y = x[index], y[index]
+    n = len(dataset)
+    tasks = (
+        sorted(labels.uniques) * n if len(labels.uniques) == 1 else list(labels)
+    )  # the list is slow to make
+    found = x, y, torch.as_tensor(tasks)
+    for i in {0, n // 3, n // 2, n - 1}:
+        row = dataset[i]
+        if (
+            len(x) != n
+            or len(row) != 3
+            or not all(torch.equal(t[i], torch.as_tensor(v)) for t, v in zip(found, row, strict=True))
+        ):
+            return None
+    return found
 
 
 def _draw(source: torch.Generator, times: int = 1) -> int:
