@@ -193,6 +193,10 @@ def report_runs(runs: Path, protocol: str | None, out: Path | None, use: Sequenc
 
 
 def list_registered(kind: str | None, use: Sequence[Path]) -> None:
+    from rich.text import Text
+
+    from clntk.listing import heading, table
+
     for path in use:
         registry.use(path)
     console = _wide_console()
@@ -201,15 +205,12 @@ def list_registered(kind: str | None, use: Sequence[Path]) -> None:
         raise UnknownName(
             f"no kind is called {kind!r}; {did_you_mean(kind, kinds)} known: {', '.join(kinds)}"
         )
-    kinds = [kind] if kind else kinds
-    for each in kinds:
-        table = Table("name", "options", "what it is", box=None, header_style="dim", pad_edge=False)
-        rows = _protocol_rows() if each == "protocol" else _component_rows(each)
-        for row in rows:
-            table.add_row(*map(escape, row))
-        meaning = "experiments ready to run" if each == "protocol" else registry.KINDS[each].meaning
+    for each in [kind] if kind else kinds:
+        meaning, common = heading(each)
         console.print(f"[bold]{each}[/]: {meaning}")
-        console.print(table)
+        if common:
+            console.print(Text(f"every {each} takes: {common}", style="dim"))
+        console.print(table(each))
         console.print()
 
 
@@ -264,33 +265,6 @@ def fetch_data(name: str, data_root: Path | None) -> None:
     with disk_errors(data_folder(data_root), what="the data root", option="--data-root"):
         folder = fetch(name, data_root)
     typer.echo(f"{name} is in {folder.resolve()}; protocols find it with stream.data_root={folder.resolve()}")
-
-
-def _protocol_rows() -> list[tuple[str, str, str]]:
-    import yaml
-
-    from clntk.protocol import available
-
-    rows = []
-    for name, path in available().items():
-        try:
-            summary = str((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("summary", ""))
-        except (yaml.YAMLError, AttributeError, OSError, UnicodeDecodeError):
-            summary = f"cannot be read (clntk validate {name} says why)"
-        rows.append((name, "", summary))
-    return rows
-
-
-def _component_rows(kind: str) -> list[tuple[str, str, str]]:
-    rows = []
-    for name in registry.names(kind):
-        entry = registry.get(kind, name)
-        fields = entry.schema.model_fields.items()
-        options = ", ".join(
-            key if field.is_required() else f"{key}={field.default!r}" for key, field in fields
-        )
-        rows.append((name, options, entry.summary))
-    return rows
 
 
 def _wide_console() -> Console:

@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -76,6 +77,12 @@ class Entry:
     def summary(self) -> str:
         """The first line of the docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    @property
+    def reference(self) -> str:
+        """What the docstring names as the component's source, in one line."""
+        _, _, said = (inspect.getdoc(self.function) or "").partition("\nSource:")
+        return re.sub(r":\w+:`~?([^`]+)`", r"\1", " ".join(said.partition("\n\n")[0].split()))
 
     @property
     def source(self) -> Path:

@@ -7,6 +7,7 @@ import sys
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import clntk
 from clntk import registry
@@ -236,8 +237,19 @@ class TestList:
 
     def test_one_kind_with_options_and_a_line_each(self, cli):
         done = cli("list", "strategy")
-        assert re.search(r"^replay .*memory_size=200.*", done.out, re.MULTILINE)
+        about = r"^replay +Experience replay: .*\n +options: memory_size=200 *\n +source: .*2019"
+        assert re.search(about, done.out, re.MULTILINE)
+        assert re.search(
+            r"^every strategy takes: epochs=10, .*stop_loss=null, .*reset_optimizer=false", done.out, re.M
+        )
+        assert done.out.count("reset_optimizer") == 1
         assert "permuted_digits" not in done.out
+
+    def test_it_fits_a_terminal(self, cli, monkeypatch):
+        monkeypatch.setattr("clntk.commands._wide_console", lambda: Console(width=80))
+        out = cli("list").out
+        assert max(map(len, out.splitlines())) <= 80
+        assert "source: Lee, Goldt & Saxe 2021, arXiv 2107.04384." in out
 
     def test_protocols(self, cli):
         out = cli("list", "protocol").out
