@@ -1,8 +1,11 @@
 """Performance: how well every task is solved after every phase of training.
 
 All measures here read ``metrics``, with dimensions (checkpoint, eval_task); the result drops the ``"init"``
-row, because nothing has been learned there. R[k, j] is the test accuracy on task j after phase k, in [0, 1].
+row, because nothing has been learned there. R[k, j] is the test accuracy on task j after phase k, in [0, 1]. Measures
+with the trait ``answers`` count right answers, which float targets without a rule do not have.
 """
+
+from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -35,6 +38,14 @@ def _learned_before(phases: xr.Dataset) -> xr.DataArray:
     return _seen(phases).shift({CHECKPOINT: 1}, fill_value=False)
 
 
+Of = Literal["accuracy", "loss"]
+
+
+def _score(phases: xr.Dataset, of: Of) -> xr.DataArray:
+    """Test accuracy, or the negative test loss: the more the better."""
+    return phases["test_accuracy"] if of == "accuracy" else -phases["test_loss"]
+
+
 def _just_trained(metrics: xr.Dataset, variable: str) -> xr.DataArray:
     """``variable`` at the end of each phase, averaged over the tasks of that phase."""
     phases = _phases(metrics)
@@ -46,7 +57,7 @@ def _over_checkpoints(result: xr.DataArray) -> xr.DataArray:
     return result.mean(CHECKPOINT)
 
 
-@register("measure")
+@register("measure", answers=True)
 def accuracy_matrix(metrics: xr.Dataset) -> xr.DataArray:
     """Test accuracy on every task after every training phase.
 
@@ -60,7 +71,7 @@ def accuracy_matrix(metrics: xr.Dataset) -> xr.DataArray:
     return _phases(metrics)["test_accuracy"].rename("accuracy_matrix")
 
 
-@register("measure")
+@register("measure", answers=True)
 def average_accuracy(metrics: xr.Dataset) -> xr.DataArray:
     """Mean test accuracy over the tasks trained so far.
 
@@ -75,9 +86,12 @@ def average_accuracy(metrics: xr.Dataset) -> xr.DataArray:
     return phases["test_accuracy"].where(_seen(phases)).mean(EVAL_TASK).rename("average_accuracy")
 
 
-@register("measure")
-def forgetting(metrics: xr.Dataset) -> xr.DataArray:
+@register("measure", answers=True)
+def forgetting(metrics: xr.Dataset, *, of: Of = "accuracy") -> xr.DataArray:
     """How far accuracy on a task learned earlier has fallen below its best: max_{l<k} R[l, j] − R[k, j].
+
+    With ``of="loss"``, how far the test loss has risen above its lowest, in the units of the loss: for streams whose
+    targets have no accuracy.
 
     The maximum is over the phases 1 .. k−1, those before task j was trained among them; initialisation is not
     one of them. Shape (checkpoint, eval_task); in [−1, 1], negative where accuracy is better than ever
@@ -89,14 +103,16 @@ def forgetting(metrics: xr.Dataset) -> xr.DataArray:
     Source: f_j^k of Chaudhry et al. 2018, "Riemannian walk for incremental learning".
     """
     phases = _phases(metrics)
-    accuracy = phases["test_accuracy"]
-    best = accuracy.copy(data=np.maximum.accumulate(accuracy.values, axis=0)).shift({CHECKPOINT: 1})
-    return (best - accuracy).where(_learned_before(phases)).rename("forgetting")
+    score = _score(phases, of)
+    best = score.copy(data=np.maximum.accumulate(score.values, axis=0)).shift({CHECKPOINT: 1})
+    return (best - score).where(_learned_before(phases)).rename("forgetting")
 
 
-@register("measure")
-def backward_transfer(metrics: xr.Dataset) -> xr.DataArray:
+@register("measure", answers=True)
+def backward_transfer(metrics: xr.Dataset, *, of: Of = "accuracy") -> xr.DataArray:
     """How accuracy on a task learned earlier has changed since it was first trained: R[k, i] − R[i, i].
+
+    With ``of="loss"``, how far the test loss has fallen since, in the units of the loss.
 
     Shape (checkpoint, eval_task); in [−1, 1], negative where the task was forgotten; NaN for tasks not
     trained before phase k, hence everywhere in a joint run. Of a task trained more than once, the first time
@@ -108,10 +124,10 @@ def backward_transfer(metrics: xr.Dataset) -> xr.DataArray:
     Source: the terms of BWT of Lopez-Paz & Ranzato 2017; their mean over tasks at the last checkpoint is BWT.
     """
     phases = _phases(metrics)
-    accuracy = phases["test_accuracy"]
+    score = _score(phases, of)
     first = np.argmax(phases["trained"].values, axis=0)
-    when_first_trained = accuracy.values[first, np.arange(accuracy.sizes[EVAL_TASK])]
-    return (accuracy - when_first_trained).where(_learned_before(phases)).rename("backward_transfer")
+    when_first_trained = score.values[first, np.arange(score.sizes[EVAL_TASK])]
+    return (score - when_first_trained).where(_learned_before(phases)).rename("backward_transfer")
 
 
 @register("measure", scalar=_over_checkpoints)
@@ -127,7 +143,7 @@ def final_train_loss(metrics: xr.Dataset) -> xr.DataArray:
     return _just_trained(metrics, "train_loss").rename("final_train_loss")
 
 
-@register("measure", scalar=_over_checkpoints)
+@register("measure", answers=True, scalar=_over_checkpoints)
 def learning_accuracy(metrics: xr.Dataset) -> xr.DataArray:
     """Test accuracy on the tasks just trained, at the end of their phase: could the network still learn?
 

@@ -4,11 +4,12 @@ import json
 from collections.abc import Iterable, Iterator
 
 from clntk import registry
-from clntk.errors import ClntkError, Problem, ProtocolError
+from clntk.errors import ClntkError, DataError, Problem, ProtocolError
 from clntk.protocol.spec import RunSpec, options_of
 from clntk.runs.build import build, training_of
 from clntk.strategies.learner import Setup
 from clntk.strategies.requirements import check
+from clntk.streams.base import TaskStream
 
 
 def preflight(specs: Iterable[RunSpec]) -> None:
@@ -41,9 +42,28 @@ def _fit(spec: RunSpec) -> None:
     built = build(spec)
     training = training_of(spec)
     training.make_loss(built.stream)
+    _refuse_answers(spec, built.stream)
     strategy = registry.get("strategy", spec.strategy["name"]).function
     own = {key: value for key, value in options_of(spec.strategy).items() if key not in vars(training)}
     check(strategy, Setup(built.regime.model, built.stream), training, own)
+
+
+def _refuse_answers(spec: RunSpec, stream: TaskStream) -> None:
+    """
+    Raises:
+        DataError: for measures that count right answers on a stream whose targets do not say what is right.
+    """
+    counting = [
+        measure["name"]
+        for measure in spec.measures
+        if registry.get("measure", measure["name"]).traits.get("answers") and measure.get("of") != "loss"
+    ]
+    if counting and stream.accuracy == "none":
+        raise DataError(
+            "measures: expected none that count right answers, since the stream's float targets do not say what is "
+            f"right, found {', '.join(counting)}; ask for losses instead ({{name: forgetting, of: loss}}, "
+            "final_train_loss)"
+        )
 
 
 def _distinct(specs: Iterable[RunSpec]) -> Iterator[RunSpec]:

@@ -81,6 +81,15 @@ def test_forgetting_uses_the_best_and_not_the_latest_earlier_phase():
     assert performance.forgetting(facts).values[2, 0] == pytest.approx(0.6)
 
 
+def test_loss_is_forgotten_by_rising_above_its_lowest():
+    facts = metrics([[0.9, 0, 0], [0.2, 0.9, 0], [0.3, 0.9, 0.9]], SEQUENCE)
+    loss = xr.DataArray([[9, 9, 9], [1, 5, 5], [3, 1, 5], [2, 4, 1]], coords=facts["test_accuracy"].coords)
+    facts = facts.assign(test_loss=loss.astype(float))
+    expected = [[NAN, NAN, NAN], [3 - 1, NAN, NAN], [2 - 1, 4 - 1, NAN]]
+    np.testing.assert_array_equal(performance.forgetting(facts, of="loss"), expected)
+    np.testing.assert_array_equal(performance.backward_transfer(facts, of="loss"), -np.array(expected))
+
+
 def test_backward_transfer_by_hand(sequence):
     expected = [[NAN, NAN, NAN], [0.6 - 0.9, NAN, NAN], [0.5 - 0.9, 0.85 - 0.8, NAN]]
     np.testing.assert_allclose(performance.backward_transfer(sequence), expected, rtol=1e-12)

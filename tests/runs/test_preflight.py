@@ -51,3 +51,20 @@ def test_an_error_of_somebodys_own_component_is_left_to_the_run():
         raise KeyError("mine")
 
     preflight(expand(load("smoke", ["stream.name=breaks"])))
+
+
+TEACHERS = ["stream.name=teacher_student", "seeds=1"]
+
+
+def test_accuracy_of_float_targets_is_refused_before_training(tmp_path):
+    (problem, _) = problems_of("smoke", TEACHERS)
+    assert "found average_accuracy, forgetting; ask for losses instead" in problem
+    with pytest.raises(ProtocolError, match="do not say what is right"):
+        clntk.run("smoke", TEACHERS, store=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_losses_of_float_targets_and_accuracies_by_a_rule_are_not():
+    losses = "measures=[{name: forgetting, of: loss}, {name: backward_transfer, of: loss}, final_train_loss]"
+    preflight(expand(load("smoke", [*TEACHERS, losses])))
+    preflight(expand(load("context_blobs", ["measures=[forgetting]"])))
