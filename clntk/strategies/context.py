@@ -1,21 +1,39 @@
 """Gating by the weights of context inputs: fixed, or learned by a Hebbian rule."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from clntk.capture.look import frozen_copies
+from clntk.regimes.rescale import Rescaled
 from clntk.registry import register
 from clntk.seeding import Purpose
 from clntk.strategies.learner import Learner, Setup, build_learner
-from clntk.strategies.requirements import context_inputs, requires
+from clntk.strategies.requirements import Unmet, context_inputs, requires
 from clntk.strategies.training import Training
 
 
+def context_layer(setup: Setup, training: Training, options: Mapping[str, Any]) -> Unmet | None:
+    """There have to be weights from the context inputs."""
+    if _reader(setup) is not None:
+        return None
+    return Unmet("a linear layer that reads the inputs", "none", "use an mlp")
+
+
+def trained_context(setup: Setup, training: Training, options: Mapping[str, Any]) -> Unmet | None:
+    """What is frozen does not learn, by whatever rule."""
+    if setup.model.get_submodule(_reader(setup)).weight.requires_grad:
+        return None
+    return Unmet(
+        "context weights that are trained", f"{_reader(setup)} frozen", "train all layers, or fix the gates"
+    )
+
+
 @register("strategy")
-@requires(context_inputs)
+@requires(context_inputs, context_layer)
 def context_gating(
     setup: Setup, training: Training, *, context_weight: Annotated[float, Field(gt=0)] = 1.0
 ) -> Learner:
@@ -28,7 +46,8 @@ def context_gating(
     Args:
         setup: what to train.
         training: shared options.
-        context_weight: w; what it does scales with the size of the context inputs (``stream.cue``).
+        context_weight: w, as it enters the forward pass, whatever factor a regime puts before the layer's weights; what
+            it does scales with the size of the context inputs (``stream.cue``).
 
     Source: Flesch, Nagy et al. 2023, PLoS Comput Biol 19:e1010808 (manually gated network).
     """
@@ -37,7 +56,7 @@ def context_gating(
     path, columns = _context(setup)
     layer = setup.model.get_submodule(path)
     signs = _preferences(layer.out_features, columns.stop - columns.start, setup.seeds.torch(Purpose.GATES))
-    weights = (context_weight * signs).to(layer.weight)
+    weights = (context_weight / _factor(setup.model, path) * signs).to(layer.weight)
     with torch.no_grad():
         for module in (layer, *frozen_copies(setup.model, path)):
             module.weight[:, columns] = weights
@@ -45,7 +64,7 @@ def context_gating(
 
 
 @register("strategy")
-@requires(context_inputs)
+@requires(context_inputs, context_layer, trained_context)
 def hebbian_gating(
     setup: Setup,
     training: Training,
@@ -55,9 +74,10 @@ def hebbian_gating(
 ) -> Learner:
     """Gradient descent with a Hebbian step on the context weights: Oja's rule, Δw = η y (x − y w), y = wᵀx.
 
-    After each step of the optimizer, x being the context inputs and w each unit's weights from them; for a minibatch
-    the mean over its examples. On centred one-hot contexts the weights of each unit come to have opposite signs and a
-    length of 1, so that it is pushed up in one context and down in the other.
+    After each step of the optimizer, x being the context inputs and w each unit's weights from them as they enter the
+    forward pass, whatever factor a regime puts before them; for a minibatch the mean over its examples. On centred
+    one-hot contexts the weights of each unit come to have opposite signs and a length of 1, so that it is pushed up in
+    one context and down in the other.
 
     Args:
         setup: what to train.
@@ -73,20 +93,26 @@ def hebbian_gating(
     path, columns = _context(setup)
     contexts = torch.cat([task.train.x[:, columns] for task in setup.stream.tasks])
     mean = contexts.mean(0) if centre else torch.zeros(contexts.shape[1])
-    return build_learner(
-        setup, training, OjaStep(setup.model.get_submodule(path), columns, hebbian_rate, mean)
-    )
+    layer, factor = setup.model.get_submodule(path), _factor(setup.model, path)
+    return build_learner(setup, training, OjaStep(layer, columns, hebbian_rate, mean, factor))
 
 
 def _context(setup: Setup) -> tuple[str, slice]:
     """The path of the layer that reads the inputs, and the columns of its weights that read the context."""
+    return _reader(setup), slice(*setup.stream.input_groups["context"])
+
+
+def _reader(setup: Setup) -> str | None:
+    """The path of the first linear layer with as many inputs as the stream."""
     features = setup.stream.shape.inputs[0]
-    path = next(
-        name
-        for name, module in setup.model.named_modules()
-        if isinstance(module, nn.Linear) and module.in_features == features
-    )
-    return path, slice(*setup.stream.input_groups["context"])
+    layers = setup.model.named_modules()
+    return next((n for n, m in layers if isinstance(m, nn.Linear) and m.in_features == features), None)
+
+
+def _factor(network: nn.Module, path: str) -> float:
+    """What a regime multiplies the weights of a layer with in the forward pass."""
+    around = network.get_submodule(path.rpartition(".")[0])
+    return float(around.inner * around.outer) if isinstance(around, Rescaled) else 1.0
 
 
 def _preferences(units: int, contexts: int, generator: torch.Generator) -> Tensor:

@@ -1,7 +1,7 @@
 """A frozen network whose read-out is consolidated class by class."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -34,7 +34,9 @@ def readout_of(network: nn.Module) -> str | None:
 
 @register("strategy")
 @requires(class_labels, linear_readout, no_frozen_copy)
-def cwr_star(setup: Setup, training: Training) -> Learner:
+def cwr_star(
+    setup: Setup, training: Training, *, readout_bias: Literal["none", "trained"] = "none"
+) -> Learner:
     """CWR*: after the first phase only the read-out is trained, from zero, and its rows are consolidated.
 
     The row of a class that was trained before is the average of old and new, weighted by √(examples seen); each phase's
@@ -44,9 +46,13 @@ def cwr_star(setup: Setup, training: Training) -> Learner:
     Args:
         setup: what to train.
         training: shared options.
+        readout_bias: ``none`` holds the read-out's biases at 0, as the authors' code does not train them either;
+            ``trained`` goes on training them, those of classes whose rows are put back among them, as Avalanche does
+            and bit for bit: logits of old classes then move.
 
     Source: Lomonaco et al. 2020, arXiv 1907.03799, algorithm 1.
     """
     from clntk.strategies.avalanche.consolidate import consolidated_readout
 
-    return build_learner(setup, training, consolidated_readout(setup.model, readout_of(setup.model)))
+    plugin = consolidated_readout(setup.model, readout_of(setup.model), biased=readout_bias == "trained")
+    return build_learner(setup, training, plugin)

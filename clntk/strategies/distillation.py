@@ -22,8 +22,14 @@ def lwf(
     """Learning without forgetting: on new inputs, the old outputs are held to what the last phase's network says.
 
     To the loss comes α times the divergence of softmax outputs at a temperature, over the classes seen so far: of the
-    single head, or head by head. Through Avalanche's ``LwFPlugin``, which with task labels and a single head would
-    distil the classes of the first task only.
+    single head, or of each old head, summed. It is old heads that the paper protects (``stream.head=multi``). Where
+    all tasks share a head and its classes, as permuted digits do, what the old network says of the new inputs means
+    nothing and contradicts their labels: new tasks are learned less well, and the final accuracy is that of naive
+    training (van de Ven & Tolias 2019, arXiv 1904.07734, report the same). Left out is the paper's warm-up, in which
+    the new head is trained alone at first.
+
+    Through Avalanche's ``LwFPlugin``, which with task labels and a single head would distil the classes of the first
+    task only, and would leave the old network in training mode.
 
     Args:
         setup: what to train.
@@ -45,7 +51,10 @@ def _teacher(alpha: float, temperature: float) -> Any:
     from clntk.strategies.avalanche.remember import remembering
 
     class Teacher(remembering(LwFPlugin, "lwf.expcount", "lwf.prev_classes_by_task")):
-        """Avalanche's plugin, which keeps the last phase's network; restored, it is built when training goes on."""
+        """Avalanche's plugin, which keeps the last phase's network; restored, it is built when training goes on.
+
+        The old network answers in eval mode: once for each input, whatever else is in the minibatch.
+        """
 
         _restored: dict[str, Any] | None = None
 
@@ -54,6 +63,8 @@ def _teacher(alpha: float, temperature: float) -> Any:
                 self.lwf.prev_model = copy.deepcopy(strategy.model)
                 self.lwf.prev_model.load_state_dict(self._restored)
                 self._restored = None
+            if self.lwf.prev_model is not None:
+                self.lwf.prev_model.eval()
 
         def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
             super().after_training_exp(strategy, **kwargs)

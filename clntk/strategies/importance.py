@@ -27,7 +27,8 @@ def si(
         setup: what to train.
         training: shared options.
         si_c: strength c of the penalty.
-        si_xi: damping ξ.
+        si_xi: damping ξ, in squared units of the weights: where a regime lets them move little, it stands in the way.
+            Under ``output_scale``, ξ/α² protects as ξ does at α = 1, and ξ itself not at all.
 
     Source: Zenke et al. 2017, arXiv 1703.04200, eqs. (3)–(5). Avalanche's plugin leaves all importances at 0 on CPU.
     """
@@ -48,12 +49,13 @@ def mas(
     """Memory aware synapses: a weight matters by how much it moves the squared length of the output.
 
     The loss grows by λ Σ_i Ω_i (θ_i − θ*_i)², θ* the weights at the end of the phase before. Through Avalanche's
-    ``MASPlugin``.
+    ``MASPlugin``; the authors' code adds up the importances of all phases, with λ = 1.
 
     Args:
         setup: what to train.
         training: shared options.
-        mas_lambda: weight of the penalty λ.
+        mas_lambda: weight of the penalty λ. Importances grow as α under ``output_scale`` and squared movements fall as
+            1/α²: there, α λ protects as λ does at α = 1.
         mas_alpha: share of the old importances in Ω ← α Ω + (1 − α) Ω_new after each later phase.
         importance: ``per_example``: Ω_new is the mean over examples of |∂‖f(x)‖²/∂θ_i|, as in the paper;
             ``minibatch``: the gradients of minibatch means, whose signs cancel, as in Avalanche.
@@ -90,7 +92,8 @@ def rwalk(
     Args:
         setup: what to train.
         training: shared options.
-        rwalk_lambda: weight of the penalty λ.
+        rwalk_lambda: weight of the penalty λ. Importances have a maximum of 2, whatever the outputs' scale: under
+            ``output_scale``, α² λ protects as λ does at α = 1, and λ itself not at all.
         rwalk_alpha: weight of the newest gradient in the running average.
         rwalk_interval: steps over which a score is taken.
 

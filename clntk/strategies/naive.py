@@ -22,7 +22,7 @@ def joint(setup: Setup, training: Training) -> Learner:
     """Training on all tasks at once, whatever the stream's schedule: the control that need not forget.
 
     One phase, minibatches drawn from the union of all tasks; an epoch is one pass over all of it, so that
-    the number of updates equals that of training task after task.
+    as many examples are seen as in training task after task, in about as many updates.
     """
     return build_learner(replace(setup, stream=setup.stream.scheduled("joint")), training)
 

@@ -50,8 +50,8 @@ def pca_ogd(
 ) -> Learner:
     """Orthogonal gradient descent whose basis holds the principal directions of many gradients, not a few of them.
 
-    After each phase the leading right singular vectors of ``pca_samples`` gradients join the basis, not centred, as in
-    the paper's overlap matrix (its code centres them).
+    After each phase the leading right singular vectors of ``pca_samples`` gradients join the basis, no more than the
+    gradients span; they are not centred, as in the paper's overlap matrix (its code centres them).
 
     Args:
         setup: what to train.

@@ -30,7 +30,8 @@ def der(
     """Dark experience replay: outputs on stored examples are held to the logits that were stored with them.
 
     To the loss of each minibatch come α · mean (f(x') − z')² and β times the loss on x'', y'', two draws of as many
-    stored examples as the minibatch has. β > 0 makes it DER++. Logits are stored at the end of each phase.
+    stored examples as the minibatch has; the mean is over examples and the outputs of their heads. β > 0 makes it
+    DER++. Logits are stored at the end of each phase (the paper stores them while it trains).
 
     Args:
         setup: what to train.

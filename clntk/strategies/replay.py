@@ -16,6 +16,8 @@ Count = Annotated[int, Field(ge=1)]
 def replay(setup: Setup, training: Training, *, memory_size: Count = 200) -> Learner:
     """Experience replay: each minibatch is joined by as many examples from a memory balanced over past phases.
 
+    Full minibatches, that is: the last of a pass over data or memory, which may be smaller, is not filled up.
+
     Args:
         setup: what to train.
         training: shared options.
@@ -46,8 +48,11 @@ def gdumb(setup: Setup, training: Training, *, memory_size: Count = 200) -> Lear
     """Greedy sampler and dumb learner: each phase trains the initial network anew, on a memory alone.
 
     The memory is balanced over the classes seen so far and takes in the new phase's examples first. A control: what it
-    reaches needs no memory in the weights. Through Avalanche's ``GDumbPlugin``, which puts another network in the
-    place of the old one; here the weights go back to their initial values.
+    reaches needs no memory in the weights. An epoch is a pass over the memory: to be trained out, as in the paper (256
+    epochs), takes more of them than other strategies need.
+
+    Through Avalanche's ``GDumbPlugin``, which puts another network in the place of the old one; here the weights go
+    back to their initial values.
 
     Args:
         setup: what to train.

@@ -41,8 +41,8 @@ def xdg(
         setup: what to train.
         training: shared options.
         gated: share of the units that is silent.
-        xdg_c: strength of synaptic intelligence beside the gates, as ``si_c`` (the paper combines both); 0 is gating
-            alone.
+        xdg_c: strength of synaptic intelligence beside the gates, as ``si_c`` (the paper combines both), with a damping
+            ξ of 0.1; 0 is gating alone.
 
     Source: Masse et al. 2018, arXiv 1802.01569.
     """

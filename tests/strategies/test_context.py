@@ -69,6 +69,61 @@ def test_strong_context_weights_keep_units_to_their_own_context(cue, make_learne
         assert torch.equal(active, own == t)
 
 
+def test_context_weights_are_as_large_under_every_regime(cue, make_model):
+    """What switching a context input on does to the hidden units, whatever factor the regime puts before weights."""
+    for regime in ("standard", "ntk_parametrization", "mup", "mean_field"):
+        started = registry.get("regime", regime)(make_model(cue, depth=2), cue.shape)
+        setup = Setup(started.model, cue, lr_scale=started.lr_scale)
+        learner = registry.get("strategy", "context_gating")(setup, context_weight=1.5, epochs=1)
+        path = next(n for n, _ in learner.model.named_modules() if n.endswith("hidden1.linear"))
+        drive = learner.model.get_submodule(path)
+        learner.train(cue.phases[0])
+        off = torch.zeros(1, 15)
+        moved = drive(off + torch.eye(15)[CONTEXT]) - drive(off)
+        torch.testing.assert_close(moved.abs().detach(), torch.full((3, 16), 1.5), msg=regime)
+        assert ((moved > 0).sum(0) == 1).all()
+
+
+@pytest.mark.parametrize("regime", ["ntk_parametrization", "mean_field"])
+def test_ojas_rule_is_about_the_weights_of_the_forward_pass(regime, cue, make_model):
+    """One step moves them by η times the rule on them, whatever factor the regime puts before the layer's own."""
+    started = registry.get("regime", regime)(make_model(cue), cue.shape)
+    setup = Setup(started.model, cue, lr_scale=started.lr_scale)
+    learner = registry.get("strategy", "hebbian_gating")(
+        setup, hebbian_rate=0.1, epochs=1, batch_size=None, lr=1e-12, centre=False
+    )
+    path = next(n for n, _ in learner.model.named_modules() if n.endswith("hidden1.linear"))
+    drive = learner.model.get_submodule(path)
+
+    def weights():
+        return (drive(torch.eye(15)[CONTEXT]) - drive(torch.zeros(1, 15))).detach().T
+
+    before, x = weights(), cue.tasks[0].train.x[:, CONTEXT]
+    learner.train(cue.phases[0])
+    step = weights() - before
+    torch.testing.assert_close(step, 0.1 * oja(before, x), rtol=1e-4, atol=1e-5)
+    assert step.abs().max() > 0.01
+
+
+def test_frozen_features_learn_by_no_rule(cue, make_model):
+    started = registry.get("regime", "frozen_features")(make_model(cue), cue.shape)
+    setup = Setup(started.model, cue)
+    with pytest.raises(
+        DataError, match=r"hebbian_gating: expected context weights that are trained, found network\.hidden1"
+    ):
+        registry.get("strategy", "hebbian_gating")(setup)
+    registry.get("strategy", "context_gating")(setup)
+
+
+@pytest.mark.parametrize("name", ["context_gating", "hebbian_gating"])
+def test_context_weights_need_a_layer_that_reads_the_inputs(name, cue):
+    network = torch.nn.Sequential(
+        torch.nn.Unflatten(1, (3, 5)), torch.nn.Flatten(), torch.nn.Bilinear(15, 15, 4)
+    )
+    with pytest.raises(DataError, match=f"strategy {name}: expected a linear layer that reads the inputs"):
+        registry.get("strategy", name)(Setup(network, cue))
+
+
 @pytest.mark.parametrize("name", ["context_gating", "hebbian_gating"])
 def test_context_weights_need_a_context(name, stream, make_learner):
     with pytest.raises(

@@ -1,9 +1,11 @@
 """Importances of weights against their formulas, written out example by example; penalties against plain loops."""
 
+import copy
 from types import SimpleNamespace
 
 import pytest
 import torch
+from avalanche.core import SupervisedPlugin
 from torch.nn import functional
 
 from clntk.errors import DataError
@@ -123,6 +125,49 @@ def test_networks_that_torch_cannot_vectorise_are_differentiated_one_by_one():
         torch.testing.assert_close(rows[n], _gradient(network(x[n : n + 1])[0] @ directions[n], network))
 
 
+class _Steps(SupervisedPlugin):
+    """Of each step of a phase: minibatch, weights before and after, and the loss that was taken."""
+
+    def before_forward(self, strategy, **kwargs):
+        self._model = copy.deepcopy(strategy.model)
+
+    def after_backward(self, strategy, **kwargs):
+        self._loss = strategy.loss.item()
+
+    def after_update(self, strategy, **kwargs):
+        theta = _flat(strategy.model.parameters()).detach()
+        self.seen.append((self._model, *strategy.mbatch[:2], theta, self._loss))
+
+    def phases(self, learner):
+        for phase in learner.stream.phases:
+            self.seen = []
+            learner.train(phase)
+            yield self.seen
+
+
+@pytest.mark.parametrize("name", ["ewc", "mas"])
+def test_the_loss_grows_by_the_penalty(name, stream, make_learner):
+    """Of each earlier phase with its own anchor, or of all with the last one and α = ¼ of the old importances."""
+    watch, terms = _Steps(), []
+    strength = {"ewc": 0.7, "mas": 0.07}[name]
+    options = {"mas_alpha": 0.25} if name == "mas" else {}
+    options[f"{name}_lambda"] = strength
+    learner = make_learner(stream, name, plugins=(watch,), **options)
+    for done, steps in enumerate(watch.phases(learner)):
+        for model, x, y, _, loss in steps:
+            here = _flat(model.parameters())
+            penalty = sum((held * (here - anchor).square()).sum() for held, anchor in terms)
+            expected = functional.cross_entropy(model(x), y) + strength * penalty
+            assert loss == pytest.approx(expected.item(), rel=1e-5)
+        end, data = _flat(learner.model.parameters()).detach(), stream.tasks[done].train
+        if name == "ewc":
+            terms.append((_fisher(learner.model, data, "cross_entropy", "model", [0, 1, 2, 3]), end))
+            continue
+        squares = [learner.model(x[None]).square().sum() for x in data.x]
+        held = sum(_gradient(square, learner.model).abs() for square in squares) / len(data)
+        terms = [(0.25 * terms[0][0] + 0.75 * held if terms else held, end)]
+
+
 # --- synaptic intelligence --------------------------------------------------------------------------------
 
 
@@ -190,6 +235,35 @@ def test_riemannian_walk_counts_the_last_interval_and_stays_finite(stream, make_
     assert torch.isfinite(penalties).all()
     assert 1 < penalties.max() <= 2, "importance and score are each at most 1"
     assert penalties.min() >= 0
+
+
+@pytest.mark.parametrize("interval", [3, 100])
+def test_riemannian_walk_is_its_formula_step_by_step(interval, stream, make_learner):
+    """With momentum, so that steps are not along the gradients that they are credited with."""
+    watch, tiny = _Steps(), torch.finfo(torch.float32).eps
+    learner = make_learner(
+        stream, "rwalk", plugins=(watch,), rwalk_interval=interval, rwalk_lambda=0.7, epochs=4
+    )
+    fisher = score = penalty = 0.0
+    anchor, taken = None, 0
+    for done, steps in enumerate(watch.phases(learner)):
+        checkpoint, lowered, scores = _flat(steps[0][0].parameters()).detach(), 0.0, 0.0
+        for k, (model, x, y, after, loss) in enumerate(steps, start=1):
+            own = functional.cross_entropy(model(x), y)
+            g, before = _gradient(own, model), _flat(model.parameters()).detach()
+            moved = 0.0 if anchor is None else (penalty * (before - anchor).square()).sum()
+            assert loss == pytest.approx(float(own.detach() + 0.7 * moved), rel=1e-5)
+            taken += 1
+            fisher = g.square() if taken == 1 else 0.9 * g.square() + 0.1 * fisher
+            lowered = lowered - g * (after - before)
+            if taken % interval == 0 or k == len(steps):
+                scores = scores + lowered / (0.5 * fisher * (after - checkpoint).square() + tiny)
+                checkpoint, lowered = after, 0.0
+        score = scores if done == 0 else (score + scores) / 2
+        positive = score.clamp(min=0)
+        penalty, anchor = fisher / fisher.max() + positive / positive.max(), steps[-1][3]
+        plugin = next(p for p in learner.strategy.plugins if hasattr(p, "exp_penalties"))
+        torch.testing.assert_close(_flat(p.data for p in plugin.exp_penalties.values()), penalty)
 
 
 @pytest.mark.parametrize("name", ["rwalk", "ewc", "mas", "ogd", "gpm", "der"])

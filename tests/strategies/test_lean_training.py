@@ -36,7 +36,7 @@ STOCK = {
     "mas": (MAS, {"lambda_reg": 0.03, "alpha": 0.5}, {"importance": "minibatch"}),
     "lwf": (LwF, {"alpha": 1.0, "temperature": 2.0}, {}),
     "rwalk": (_rwalk, {}, {"rwalk_interval": 4}),  # the 8 steps of a phase are whole intervals
-    "cwr_star": (CWRStar, {"cwr_layer_name": "readout"}, {}),
+    "cwr_star": (CWRStar, {"cwr_layer_name": "readout"}, {"readout_bias": "trained"}),
     "replay": (Replay, {"mem_size": 31}, {"memory_size": 31}),
     "ewc": (EWC, {"ewc_lambda": 50.0}, {"ewc_lambda": 50.0, "fisher": "minibatch"}),
 }

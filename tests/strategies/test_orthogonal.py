@@ -8,7 +8,7 @@ from torch import nn
 
 from clntk import registry
 from clntk.errors import DataError
-from clntk.strategies.avalanche.gradient_basis import GradientBasis, extended
+from clntk.strategies.avalanche.gradient_basis import GradientBasis, extended, principal
 from clntk.strategies.avalanche.input_basis import InputBasis, grown, inputs_of
 from clntk.strategies.gradients import unflat
 from clntk.strategies.learner import Setup
@@ -166,6 +166,24 @@ def test_principal_gradients_are_the_leading_singular_vectors(stream, make_learn
     torch.testing.assert_close(found.T @ found, expected.T @ expected, rtol=1e-2, atol=1e-3)
 
 
+def test_no_more_directions_join_than_the_gradients_span(make_task):
+    """Inputs in a plane and a bias: 3 dimensions for each logit. Others would only take room from later tasks."""
+    from clntk.streams.base import Split, Task, TaskStream
+
+    plane = torch.randn(2, 12, generator=torch.Generator().manual_seed(0))
+
+    def flattened(task):
+        return Task(task.name, *(Split(p.x[:, :2] @ plane, p.y) for p in task.parts.values()))
+
+    stream = TaskStream((flattened(make_task("flat")), make_task("full", seed=1)), outputs=4)
+    learner = _linear_learner(stream, "pca_ogd", gradients=40)
+    learner.train(stream.phases[0])
+    assert len(_plugin(learner, GradientBasis).basis) == 3 * 4
+    other = torch.zeros(3, 5)
+    assert principal(other, 2).shape == (0, 5)
+    assert len(extended(torch.eye(5)[:2], principal(other, 2))) == 2
+
+
 def test_with_heads_only_logits_inside_are_stored(stream, make_learner):
     headed = multi_head(stream)
     learner = make_learner(headed, "ogd", logits="all", gradients=10_000)
@@ -211,14 +229,20 @@ def test_all_of_a_layers_inputs_in_the_basis_leave_nothing_to_learn(stream, make
     assert first < 1e-5, "50 examples span all 12 inputs and the bias"
 
 
-def test_the_share_grows_with_each_phase(stream, make_learner):
-    sizes = {}
-    for increase in (0.0, 0.05):
-        learner = make_learner(stream, "gpm", gpm_threshold=0.8, gpm_increase=increase)
-        for phase in stream.phases:
-            learner.train(phase)
-        sizes[increase] = _plugin(learner, InputBasis).bases["readout"].shape[1]
-    assert sizes[0.0] < sizes[0.05]
+def test_the_share_grows_with_each_phase(stream, make_learner, monkeypatch):
+    from clntk.strategies.avalanche import input_basis
+
+    shares = []
+
+    def watched(basis, inputs, share):
+        shares.append(share)
+        return grown(basis, inputs, share)
+
+    monkeypatch.setattr(input_basis, "grown", watched)
+    learner = make_learner(stream, "gpm", gpm_threshold=0.8, gpm_increase=0.15)
+    for phase in stream.phases:
+        learner.train(phase)
+    assert shares == pytest.approx([0.8, 0.8, 0.95, 0.95, 1.0, 1.0])  # of two layers each
 
 
 def test_read_outs_with_rows_of_their_own_are_left_free(stream, make_learner):

@@ -1,17 +1,22 @@
 """That each strategy protects old tasks where its paper says so: digits, several seeds, with its default options."""
 
+from functools import cache
+
 import pytest
 import torch
 
 from clntk import registry
 from clntk.seeding import Seeds
 from clntk.strategies.learner import Setup
+from clntk.streams.presentation import multi_head
 
 SEEDS = range(4)
 PERMUTED = {"stream": "permuted_digits", "n_tasks": 3}
 SPLIT = {"stream": "split_digits", "n_tasks": 5}
+# a head for each task, and so few units, moving so fast, that what the heads share is forgotten
+HEADS = {"stream": "split_digits", "n_tasks": 5, "heads": True, "width": 8, "epochs": 20, "lr": 0.2}
 
-# the stream on which the paper claims it: with new inputs for the same labels, or with new labels
+# the stream on which the paper claims it: with new inputs for the same labels, with new labels, or with new heads
 CLAIMS = {
     "agem": PERMUTED,
     "cumulative": PERMUTED,
@@ -22,7 +27,7 @@ CLAIMS = {
     "gdumb": SPLIT,
     "gem": PERMUTED,
     "gpm": PERMUTED,
-    "lwf": PERMUTED,
+    "lwf": HEADS,
     "mas": PERMUTED,
     "mir": SPLIT,
     "ogd": PERMUTED,
@@ -35,13 +40,14 @@ CLAIMS = {
 }
 
 
-def _forgetting(name, seed, *, stream, n_tasks):
+def _forgetting(name, seed, *, stream, n_tasks, heads=False, width=64, epochs=5, lr=0.05):
     """Mean over all tasks but the last of the highest accuracy minus the last one, and the final mean accuracy."""
     tasks = registry.get("stream", stream)(Seeds(seed), n_tasks=n_tasks)
+    tasks = multi_head(tasks) if heads else tasks
     torch.manual_seed(seed)
-    model = registry.get("model", "mlp")(tasks.shape, width=64, depth=1)
+    model = registry.get("model", "mlp")(tasks.shape, width=width, depth=1)
     learner = registry.get("strategy", name)(
-        Setup(model, tasks, seeds=Seeds(seed)), epochs=5, batch_size=32, lr=0.05
+        Setup(model, tasks, seeds=Seeds(seed)), epochs=epochs, batch_size=32, lr=lr
     )
     torch.manual_seed(seed + 1)
     rows = []
@@ -52,12 +58,9 @@ def _forgetting(name, seed, *, stream, n_tasks):
     return float((accuracy.max(0).values - accuracy[-1])[:-1].mean()), float(accuracy[-1].mean())
 
 
-@pytest.fixture(scope="module")
-def naive():
-    return {
-        claim["stream"]: [_forgetting("naive", seed, **claim) for seed in SEEDS]
-        for claim in (PERMUTED, SPLIT)
-    }
+@cache
+def _naive(claim):
+    return [_forgetting("naive", seed, **dict(claim)) for seed in SEEDS]
 
 
 def test_every_strategy_has_its_claim():
@@ -68,11 +71,12 @@ def test_every_strategy_has_its_claim():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CLAIMS)
-def test_forgets_less_than_naive_training(name, naive):
+def test_forgets_less_than_naive_training(name):
     claim = CLAIMS[name]
+    naive = _naive(tuple(claim.items()))
     found = [_forgetting(name, seed, **claim) for seed in SEEDS]
-    saved = torch.tensor([n[0] - f[0] for n, f in zip(naive[claim["stream"]], found, strict=True)])
-    gained = torch.tensor([f[1] - n[1] for n, f in zip(naive[claim["stream"]], found, strict=True)])
+    saved = torch.tensor([n[0] - f[0] for n, f in zip(naive, found, strict=True)])
+    gained = torch.tensor([f[1] - n[1] for n, f in zip(naive, found, strict=True)])
     assert (saved > 0).all(), f"forgetting saved: {saved.tolist()}"
     assert saved.mean() > 2 * saved.std() / len(SEEDS) ** 0.5
     assert gained.mean() > 0, f"the price is a worse network: {gained.tolist()}"

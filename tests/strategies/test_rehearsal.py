@@ -8,9 +8,12 @@ from avalanche.core import SupervisedPlugin
 from avalanche.training.regularization import ACECriterion
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn import functional
 
+from clntk import registry
 from clntk.strategies.avalanche.rehearse import Rehearsal, among_present
+from clntk.strategies.learner import Setup
 from clntk.strategies.memory import Memory
 from clntk.streams.presentation import multi_head
 
@@ -103,6 +106,18 @@ def test_dark_experience_holds_outputs_to_stored_logits(beta, stream, make_learn
             other = memory.draw(len(x))
             expected = expected + beta * functional.cross_entropy(model(other["x"]), other["y"])
         assert loss == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_with_heads_the_mean_is_over_the_outputs_of_the_head(stream, make_learner):
+    """Each task has 4 of 12 outputs; the 8 others are the same by definition."""
+    headed = multi_head(stream)
+    _, memory, steps = _watched(headed, make_learner, "der", der_alpha=0.3, der_beta=0.0)
+    head = list(headed.heads[0])
+    for model, (x, y, t), state, loss in steps:
+        torch.set_rng_state(state)
+        one = memory.draw(len(x))
+        held = (model(one["x"], one["t"])[:, head] - one["z"][:, head]).square().mean()
+        assert loss == pytest.approx((functional.cross_entropy(model(x, t), y) + 0.3 * held).item(), rel=1e-5)
 
 
 def test_logits_are_those_at_the_end_of_their_phase(stream, make_learner):
@@ -212,6 +227,35 @@ def test_with_heads_each_old_head_is_distilled(stream, make_learner):
         for head in headed.heads[:2]:
             p, q = (m(x)[:, list(head)] / 2.0 for m in (model.network, teacher))
             expected = expected + functional.kl_div(p.log_softmax(1), q.softmax(1), reduction="batchmean")
+        assert loss == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_the_old_network_answers_without_chance_and_input_by_input(restored, stream):
+    """Dropout and batch normalisation are those of evaluation, in the old network, and of training in the new one."""
+
+    def learner():
+        torch.manual_seed(0)
+        kinds = nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 4)
+        watch = _Steps()
+        setup = Setup(nn.Sequential(*kinds), stream, plugins=(watch,))
+        return registry.get("strategy", "lwf")(setup, epochs=1, batch_size=16, lr=0.05), watch
+
+    learning, watch = learner()
+    learning.train(stream.phases[0])
+    teacher = copy.deepcopy(learning.model).eval()
+    if restored:
+        state = copy.deepcopy(learning.state_dict())
+        learning, watch = learner()
+        learning.load_state_dict(state)
+    watch.seen.clear()
+    learning.train(stream.phases[1])
+    for model, (x, y, _), state, loss in watch.seen:
+        torch.set_rng_state(state)
+        f = model(x)
+        log_p, q = (f / 2).log_softmax(1), (teacher(x) / 2).softmax(1)
+        expected = functional.cross_entropy(f, y) + functional.kl_div(log_p, q, reduction="batchmean")
+        assert model.training
         assert loss == pytest.approx(expected.item(), rel=1e-5)
 
 

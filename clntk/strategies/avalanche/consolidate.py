@@ -1,7 +1,8 @@
-"""CWR*, with layers that are frozen for the optimizer alone."""
+"""CWR*, with layers that are frozen for the optimizer alone, and a read-out without biases."""
 
 from typing import Any
 
+import torch
 from avalanche.training.plugins import CWRStarPlugin
 from torch import nn
 
@@ -14,11 +15,13 @@ class ConsolidatedReadout(CWRStarPlugin):
     Args:
         network: the network.
         readout: the path of its read-out.
+        biased: whether its biases are trained; else they are held at 0.
     """
 
-    def __init__(self, network: nn.Module, readout: str) -> None:
+    def __init__(self, network: nn.Module, readout: str, *, biased: bool) -> None:
         super().__init__(network)
         self.readout = network.get_submodule(readout)
+        self._unused = [] if biased or self.readout.bias is None else [self.readout.bias]
 
     def get_cwr_layer(self) -> nn.Module:
         """The read-out, which Avalanche would look for among frozen copies, too."""
@@ -29,15 +32,20 @@ class ConsolidatedReadout(CWRStarPlugin):
         self.model.eval()
         self.readout.train()
 
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        super().before_training_exp(strategy, **kwargs)
+        with torch.no_grad():
+            for p in self._unused:
+                p.zero_()
+
     def after_backward(self, strategy: Any, **kwargs: Any) -> None:
-        if strategy.clock.train_exp_counter > 0:
-            own = {id(p) for p in self.readout.parameters()}
-            for p in self.model.parameters():
-                if id(p) not in own:
-                    p.grad = None
+        own = {id(p) for p in self.readout.parameters()}
+        frozen = [p for p in self.model.parameters() if id(p) not in own]
+        for p in (*self._unused, *(frozen if strategy.clock.train_exp_counter > 0 else ())):
+            p.grad = None
 
 
-def consolidated_readout(network: nn.Module, readout: str) -> CWRStarPlugin:
+def consolidated_readout(network: nn.Module, readout: str, *, biased: bool) -> CWRStarPlugin:
     """The plugin, whose saved rows and counts can be saved and restored."""
     kept = ("model.saved_weights", "model.past_j")
-    return remembering(ConsolidatedReadout, *kept)(network, readout)
+    return remembering(ConsolidatedReadout, *kept)(network, readout, biased=biased)

@@ -33,17 +33,21 @@ class OjaStep(SupervisedPlugin):
         columns: which inputs.
         rate: η.
         mean: what is taken off the inputs in the rule.
+        factor: what the weights are multiplied with in the forward pass; the rule is about their product with it.
     """
 
-    def __init__(self, layer: nn.Linear, columns: slice, rate: float, mean: Tensor) -> None:
+    def __init__(
+        self, layer: nn.Linear, columns: slice, rate: float, mean: Tensor, factor: float = 1.0
+    ) -> None:
         super().__init__()
         self.layer, self.columns, self.rate, self.mean = layer, columns, rate, mean
+        self.factor = factor
 
     @torch.no_grad()
     def after_update(self, strategy: Any, **kwargs: Any) -> None:
         weight = self.layer.weight[:, self.columns]
         x = strategy.mb_x[:, self.columns] - self.mean.to(weight)
-        weight += self.rate * oja(weight, x)
+        weight += self.rate * oja(self.factor * weight, x) / self.factor
 
 
 def oja(weight: Tensor, x: Tensor) -> Tensor:

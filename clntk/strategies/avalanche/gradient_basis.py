@@ -40,7 +40,7 @@ class GradientBasis(EachStep):
         new = torch.cat(list(self._gradients(strategy)))
         strategy.model.train()
         if self.samples is not None:
-            new = torch.linalg.svd(new, full_matrices=False).Vh[: self.size]
+            new = principal(new, self.size)
         self.basis = extended(self.basis, new)
 
     def _gradients(self, strategy: Any) -> Any:
@@ -63,6 +63,12 @@ class GradientBasis(EachStep):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.basis = state["basis"]
+
+
+def principal(rows: Tensor, most: int) -> Tensor:
+    """The leading right singular vectors, no more than the dimensions that the rows span: those beyond are any."""
+    _, sizes, directions = torch.linalg.svd(rows, full_matrices=False)
+    return directions[:most][sizes[:most] > NEGLIGIBLE * sizes[0]]
 
 
 def extended(basis: Tensor | None, new: Tensor) -> Tensor:
