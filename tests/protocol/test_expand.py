@@ -57,7 +57,7 @@ def test_specs_hold_every_option_in_full():
         {"name": "standard"},
         {"name": "output_scale", "alpha": 10.0},
     )
-    assert (rich.summary, rich.measures, rich.regimes) == ("why", [{"name": "forgetting"}], ["rich", "lazy"])
+    assert (rich.summary, rich.measures, rich.regimes) == ("why", [{"name": "forgetting", "of": "accuracy"}], ["rich", "lazy"])
 
 
 def test_a_sweep_may_change_regimes_components_and_seeds():
