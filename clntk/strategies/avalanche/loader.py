@@ -97,9 +97,12 @@ class TensorLoader:
 
     def indices(self, source: torch.Generator) -> list[Tensor]:
         """The examples of each minibatch of an epoch, in an order drawn from a generator."""
-        n = len(self.tensors[0])
         # the base seed that a DataLoader draws for its workers, whether it has any or not, and that of the order
-        seed = _draw(source, 1 + self.shuffle)
+        return self.ordered_by(_draw(source, 1 + self.shuffle))
+
+    def ordered_by(self, seed: int) -> list[Tensor]:
+        """The examples of each minibatch of an epoch whose order has this seed."""
+        n = len(self.tensors[0])
         if not self.shuffle:
             return self._batches(torch.arange(n), None)
         generator = self._order.manual_seed(seed)
@@ -107,12 +110,42 @@ class TensorLoader:
 
     def _batches(self, order: Tensor, generator: torch.Generator | None) -> list[Tensor]:
         if not self.pure:
-            return list(order.split(self.batch_size))
+            return [order] if len(order) <= self.batch_size else list(order.split(self.batch_size))
         task = self.tensors[2].cpu()[order]
         batches = [b for t in task.unique() for b in order[task == t].split(self.batch_size)]
         if generator is None:
             return batches
         return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+class EpochsAhead:
+    """The orders of a shuffling loader's epochs, whose seeds are drawn many at a time.
+
+    Args:
+        loader: whose epochs they are.
+        source: the generator to draw from; :meth:`settle` leaves it where drawing one by one would have.
+    """
+
+    MANY = 64
+
+    def __init__(self, loader: TensorLoader, source: torch.Generator) -> None:
+        self.loader, self.source = loader, source
+        self._before, self._seeds, self._used = source.get_state(), [], 0
+
+    def __next__(self) -> list[Tensor]:
+        """The examples of each minibatch of the next epoch."""
+        if self._used == len(self._seeds):
+            self._before, self._used = self.source.get_state(), 0
+            drawn = torch.empty(self.MANY, 2, dtype=torch.int64).random_(generator=self.source)
+            self._seeds = drawn[:, 1].tolist()
+        self._used += 1
+        return self.loader.ordered_by(self._seeds[self._used - 1])
+
+    def settle(self) -> None:
+        """Give back the draws that no epoch has used."""
+        self.source.set_state(self._before)
+        if self._used:
+            _draw(self.source, 2 * self._used)
 
 
 class IndexedLoader:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clntk.errors import Diverged
 from clntk.strategies.avalanche.lean import ITERATION_EVENTS, LeanTemplate, live_callbacks
-from clntk.strategies.avalanche.loader import TensorLoader
+from clntk.strategies.avalanche.loader import EpochsAhead, TensorLoader
 from clntk.strategies.avalanche.per_task import PerTask
 from clntk.strategies.avalanche.watch import StepWatch, StopAtLoss
 from clntk.strategies.learner import Learner
@@ -88,7 +88,7 @@ class _Epochs:
         sources: Sequence[torch.Generator],
         recorded: dict[Hashable, Any],
     ) -> None:
-        self.learners, self.sources = learners, sources
+        self.learners = learners
         first = learners[0]
         self.training = first.training
         strategies = [learner.strategy for learner in learners]
@@ -100,6 +100,9 @@ class _Epochs:
         self.stack = Stack(
             [s.model for s in strategies], [s.optimizer for s in strategies], first.loss, score, recorded
         )
+        self.orders = [
+            EpochsAhead(s.dataloader, source) for s, source in zip(strategies, sources, strict=True)
+        ]
         self.batch_size = strategies[0].train_mb_size
         self.stack.check(*(part[:, : self.batch_size] for part in self.data))
         self.going = set(range(len(learners)))
@@ -133,9 +136,7 @@ class _Epochs:
 
     def _batches(self) -> Iterator[tuple[Tensor, ...]]:
         """The minibatches of an epoch: (inputs, targets, tasks), members × examples × …."""
-        orders = {
-            i: self.learners[i].strategy.dataloader.indices(self.sources[i]) for i in sorted(self.going)
-        }
+        orders = {i: next(self.orders[i]) for i in sorted(self.going)}
         any_order = next(iter(orders.values()))
         for k in range(len(any_order)):
             index = torch.stack([orders.get(i, any_order)[k] for i in self.stack.members])
@@ -166,6 +167,7 @@ class _Epochs:
         clock.train_iterations += self.steps
         clock.total_iterations += self.steps
         clock.train_exp_iterations, clock.train_exp_epochs = self.steps, self.epoch
+        self.orders[member].settle()
 
     def _tell(self) -> None:
         """Tell each learner of its losses since the last time; one whose loss is lost is let go."""
