@@ -125,15 +125,29 @@ def compare(
     measures: Annotated[
         list[str] | None, typer.Option("--measure", "-m", help="Only this measure; may be repeated.")
     ] = None,
-    baseline: Annotated[str | None, typer.Option("--baseline", help="The regime to compare with.")] = None,
+    by: Annotated[
+        str,
+        typer.Option("--by", metavar="KEY", help="What is compared: regime, or a dotted key of the sweep."),
+    ] = "regime",
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="The regime (or value of --by) to compare with.")
+    ] = None,
+    paired: Annotated[
+        bool,
+        typer.Option("--paired/--unpaired", help="Differences seed by seed, or of independent samples."),
+    ] = True,
+    correction: Annotated[
+        str, typer.Option("--correction", help="Of p over measures: holm, or fdr (Benjamini-Hochberg).")
+    ] = "holm",
     protocol: ProtocolOption = None,
     out: OutOption = None,
     use: UseOption = None,
 ) -> None:
-    """Compare regimes: n, estimate, 95 % interval over seeds, paired difference, effect size; also as CSV."""
+    """Compare regimes: n, estimate, 95 % interval over seeds, difference, effect size, p; also as CSV."""
     from clntk.commands import compare_runs
 
-    compare_runs(runs, measures or None, baseline, protocol, out, use or [])
+    how = {"by": by, "baseline": baseline, "paired": paired, "correction": correction}
+    compare_runs(runs, measures or None, protocol, out, use or [], **how)
 
 
 @app.command()

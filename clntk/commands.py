@@ -151,10 +151,10 @@ def analyze_runs(name: str, runs: Path, protocol: str | None, out: Path | None, 
 def compare_runs(
     runs: Path,
     measures: list[str] | None,
-    baseline: str | None,
     protocol: str | None,
     out: Path | None,
     use: Sequence[Path],
+    **how: Any,
 ) -> None:
     from clntk.runs.files import disk_errors
     from clntk.runs.runset import open_runs
@@ -163,14 +163,14 @@ def compare_runs(
     from clntk.stats.view import readable
 
     opened = _open(open_runs, runs, protocol, use)
-    comparison = compare_regimes(opened, measures, baseline=baseline)
+    comparison = compare_regimes(opened, measures, **how)
     shown = readable(comparison)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in shown.columns:
         table.add_column(
             str(column),
             no_wrap=True,
-            justify="right" if column in ("n", "effect size", "p (Holm)") else "left",
+            justify="right" if column in ("n", "detectable") or column.startswith("p (") else "left",
         )
     shown["measure"] = shown["measure"].mask(shown["measure"] == shown["measure"].shift(), "")
     for row in shown.itertuples(index=False):

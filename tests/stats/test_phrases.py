@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clntk.stats.permutation import smallest_p
 from clntk.stats.phrases import bounded, number, small_sample_note, words
 from clntk.stats.view import readable
 
@@ -36,7 +37,11 @@ def test_words():
 
 
 def comparison(n: int) -> pd.DataFrame:
-    common = {"measure": "forgetting", "n": n, "baseline": "rich", "effect_size": -1.5, "p_holm": 0.25}
+    common = {
+        "measure": "forgetting", "n": n, "baseline": "rich", "effect_size": -1.5, "effect_low": -2.0,
+        "effect_high": -1.0, "p_corrected": 0.25, "correction": "holm", "test": "sign flip",
+        "smallest_p": smallest_p(n), "detectable": np.inf,
+    }  # fmt: skip
     rows = [
         {
             "regime": "rich",
@@ -57,14 +62,40 @@ def comparison(n: int) -> pd.DataFrame:
             "diff_high": 0.3,
         },
     ]
-    return pd.DataFrame([{**common, **row} for row in rows])
+    order = ["measure", "regime", *common, *rows[0]]
+    return pd.DataFrame([{**common, **row} for row in rows])[list(dict.fromkeys(order))]
 
 
 def test_the_readable_table_marks_the_baseline_and_gives_differences_to_it():
     table = readable(comparison(3))
     assert table["difference"].tolist() == ["baseline", "0.2 [0.1, 0.3]"]
-    assert table["effect size"].tolist() == ["", "-1.5"]
+    assert table["effect size"].tolist() == ["", "-1.5 [-2, -1]"]
     assert table["estimate"].tolist() == ["0.2 [0.1, 0.3]", "0.4 [0.3, 0.5]"]
+
+
+def test_the_readable_table_names_the_correction_and_what_could_be_seen():
+    table = readable(comparison(3))
+    assert table["p (Holm)"].tolist() == ["", "0.25"]
+    assert table["detectable"].tolist() == ["", "none"]
+    other = readable(comparison(3).assign(correction="fdr", detectable=0.5))
+    assert other["p (FDR)"].tolist() == ["", "0.25"]
+    assert other["detectable"].tolist() == ["", "0.5"]
+
+
+def test_the_readable_table_shows_what_is_compared():
+    table = readable(
+        comparison(3)
+        .rename(columns={"regime": "model.width"})
+        .assign(**{"model.width": [4, 12], "baseline": 12})
+    )
+    assert list(table.columns[:3]) == ["measure", "model.width", "n"]
+    assert table["difference"].tolist() == ["—", "baseline"]
+
+
+def test_the_note_says_how_samples_were_compared():
+    assert "paired by seed" in small_sample_note(comparison(3))
+    assert "between independent samples" in small_sample_note(comparison(3).assign(test="permutation"))
+    assert "smallest p" not in small_sample_note(comparison(3).assign(smallest_p=np.nan))
 
 
 def test_few_seeds_are_called_few_and_many_are_not():
