@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,15 @@ from safetensors import safe_open
 
 from clntk.axes import CHECKPOINT, EVAL_TASK, STEP
 from clntk.errors import StoreError
+from clntk.runs.derived import DERIVED, derive
 from clntk.runs.files import sha256
 from clntk.runs.store import damaged, read_published
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from clntk.runs.rebuild import ProbeSets
 
 
 class Run:
@@ -36,22 +43,77 @@ class Run:
 
     def fact(self, name: str) -> Any:
         """A recorded fact, read once: ``metrics``, ``weights`` (Dataset), ``activations`` (layer → array), ``stream``
-        (how alike the tasks are, a Dataset: see :func:`clntk.streams.descriptors.task_similarity`), or the array of
-        any other probe.
+        (how alike the tasks are, a Dataset: see :func:`clntk.streams.descriptors.task_similarity`), the array of any
+        other probe; or one of :data:`clntk.runs.derived.DERIVED`, computed from weights and probes.
 
         Raises:
-            StoreError: if this run did not record it.
+            StoreError: if this run did not record it, or too little to compute it.
         """
         if name not in self._facts:
-            readers = {"metrics": self._metrics, "weights": self._weights}
-            self._facts[name] = readers[name]() if name in readers else self._from_tree(name)
+            self._facts[name] = self._read(name)
         return self._facts[name]
+
+    def _read(self, name: str) -> Any:
+        readers = {"metrics": self._metrics, "weights": self._weights}
+        if name in readers:
+            return readers[name]()
+        if name in DERIVED and name not in self.tree.children:
+            return derive(name, self)
+        return self._from_tree(name)
 
     @cached_property
     def tree(self) -> xr.DataTree:
         """All of facts.nc, in memory."""
         with xr.open_datatree(self._checked("facts.nc"), engine="h5netcdf") as tree:
             return tree.load()
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Labels of the checkpoints, in order."""
+        return [str(label) for label in self.tree["schedule"].dataset[CHECKPOINT].values]
+
+    def network(self, checkpoint: str, *, dtype: "torch.dtype | None" = None) -> "nn.Module":
+        """The network at a checkpoint, rebuilt from this folder alone, on the CPU, in eval mode; a new one each time.
+
+        With all that belongs to it: a regime's copy at initialisation, gates, weights shared out among tasks. Where it
+        depends on the task, it takes inputs with their task, as those of :attr:`probe_sets` are.
+
+        Args:
+            checkpoint: one of :attr:`checkpoints`.
+            dtype: of its weights; by default that in which they were trained.
+
+        Raises:
+            StoreError: for an unknown checkpoint, a run of a clntk that stored too little, a model or regime that has
+                changed since.
+            DamagedRun: if a file is not what was published.
+        """
+        from safetensors.torch import load_file
+
+        from clntk.runs.rebuild import rebuild
+
+        if checkpoint not in self.checkpoints:
+            known = ", ".join(self.checkpoints)
+            raise StoreError(
+                f"{self.path}: expected a checkpoint of {known}, found {checkpoint!r}; choose one of them"
+            )
+        file = self._checked(f"weights/{checkpoint}.safetensors")
+        network = rebuild(self.spec, load_file(file), self.probe_sets.stream, file)
+        return network if dtype is None else network.to(dtype)
+
+    @cached_property
+    def probe_sets(self) -> "ProbeSets":
+        """Each task's probes as the network takes them, with targets, heads and the loss.
+
+        Raises:
+            StoreError: for a run of a clntk that did not yet store all of these.
+        """
+        from clntk.runs.rebuild import stored_probe_sets
+
+        with safe_open(
+            self._checked(f"weights/{self.checkpoints[0]}.safetensors"), framework="numpy"
+        ) as file:
+            names = list(file.keys())
+        return stored_probe_sets(self.spec, self.fact("probes"), self.tree.attrs, names, self.path)
 
     def _from_tree(self, name: str) -> Any:
         if name not in self.tree.children:
@@ -77,7 +139,7 @@ class Run:
         return out
 
     def _weights(self) -> xr.Dataset:
-        labels = [str(label) for label in self.tree["schedule"].dataset[CHECKPOINT].values]
+        labels = self.checkpoints
         files = [load_parameters(self._checked(f"weights/{label}.safetensors")) for label in labels]
         arrays = {}
         for name in files[0]:

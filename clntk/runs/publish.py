@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from clntk.axes import CHECKPOINT, EVAL_TASK, PROBE, STEP
+from clntk.axes import CHECKPOINT, EVAL_TASK, OUTPUT, PROBE, STEP
 from clntk.capture.capture import Capture
 from clntk.protocol.spec import FORMAT, RunSpec
 from clntk.provenance import environment
 from clntk.runs.files import sha256, write_atomic, write_json, write_yaml
 from clntk.runs.record import write_facts
 from clntk.runs.store import RunStore
-from clntk.strategies.learner import Learner
+from clntk.strategies.learner import Learner, head_mask
 from clntk.streams.base import TaskStream
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def publish(
     extra = {
         "losses": _steps(watch),
         "schedule": _schedule(stream),
-        "probes": _probes(stream),
+        "probes": _probes(learner),
         "stream": stream.descriptors,
     }
     write_facts(folder / "facts.nc", capture.records, extra, attrs)
@@ -107,13 +107,28 @@ def _schedule(stream: TaskStream) -> xr.Dataset:
     )
 
 
-def _probes(stream: TaskStream) -> xr.Dataset:
-    """Inputs and targets of the probe sets: what every fact of the run was seen through."""
+def _probes(learner: Learner) -> xr.Dataset:
+    """Inputs and targets of the probe sets, what every fact of the run was seen through, and the outputs of each task.
+
+    With the loss, and the input groups that models and regimes go by, that is all that networks can be rebuilt and
+    judged from without the data.
+    """
+    stream, heads = learner.stream, head_mask(learner.stream)
     x = np.stack([task.probe.x.numpy() for task in stream.tasks])
     y = np.stack([task.probe.y.numpy() for task in stream.tasks])
     features = [f"feature_{i}" for i in range(x.ndim - 2)]
     targets = [f"target_{i}" for i in range(y.ndim - 2)]
+    allowed = np.ones((len(stream.tasks), stream.outputs), dtype=bool) if heads is None else heads.numpy()
     return xr.Dataset(
-        {"inputs": ((EVAL_TASK, PROBE, *features), x), "targets": ((EVAL_TASK, PROBE, *targets), y)},
+        {
+            "inputs": ((EVAL_TASK, PROBE, *features), x),
+            "targets": ((EVAL_TASK, PROBE, *targets), y),
+            "heads": ((EVAL_TASK, OUTPUT), allowed),
+        },
         coords={EVAL_TASK: stream.task_names},
+        attrs={
+            "accuracy": stream.accuracy,
+            "loss": learner.loss.name,
+            "input_groups": json.dumps(stream.input_groups),
+        },
     )

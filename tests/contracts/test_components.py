@@ -11,6 +11,7 @@ from clntk.axes import CHECKPOINT, EVAL_TASK, OTHER_PROBE, OTHER_TASK, OUTPUT, P
 from clntk.capture.look import Look, hidden_layers, undisturbed
 from clntk.errors import DataError
 from clntk.regimes.base import Regime
+from clntk.runs.derived import DERIVED
 from clntk.streams.base import TaskStream
 
 COMPONENTS = [(kind, name) for kind in registry.KINDS for name in registry.names(kind)]
@@ -183,7 +184,7 @@ def test_a_probe_returns_labelled_facts(probe, stream, make_model):
 
 
 @every("measure")
-def test_a_measure_needs_facts_that_are_recorded(measure):
+def test_a_measure_needs_facts_that_are_recorded_or_derived(measure):
     needs = registry.get("measure", measure).needs
     assert needs
-    assert set(needs) <= {"metrics", *registry.names("probe")}
+    assert set(needs) <= {"metrics", "probes", *registry.names("probe"), *DERIVED}
