@@ -4,7 +4,7 @@ import copy
 
 import xarray as xr
 
-from clntk.axes import EVAL_TASK, OTHER_PROBE, OTHER_TASK, OUTPUT, PROBE, UNIT
+from clntk.axes import EVAL_TASK, LAYER, OTHER_PROBE, OTHER_TASK, OUTPUT, PROBE, UNIT
 from clntk.capture.look import Look
 from clntk.registry import register
 
@@ -64,3 +64,30 @@ def kernels(look: Look) -> Fact:
         dims=(EVAL_TASK, OTHER_TASK, PROBE, OTHER_PROBE),
         coords={EVAL_TASK: look.tasks, OTHER_TASK: look.tasks},
     )
+
+
+@register("probe")
+def layer_kernels(look: Look) -> Fact:
+    """How much of each task block K_st of the kernel is each layer's, in float64: K_st = Σ_l K_st^l.
+
+    Returns:
+        ``norm``, ‖K_st^l‖_F, and ``projection``, ⟨K_st^l, K_st⟩_F, each layer × eval_task × other_task; a layer is a
+        module with parameters, by its path.
+    """
+    import torch
+
+    from clntk.kernels.empirical import empirical_ntk
+
+    model = copy.deepcopy(look.model).double()
+    shares = empirical_ntk(model, look.stacked.double(), mode="trace", per_layer=True)
+    t, n = len(look.tasks), look.n_probes
+    layers = torch.stack(list(shares.values())).detach().cpu().reshape(-1, t, n, t, n)
+    found = {
+        "norm": layers.square().sum((2, 4)).sqrt(),
+        "projection": (layers * layers.sum(0)).sum((2, 4)),
+    }
+    coords = {LAYER: list(shares), EVAL_TASK: look.tasks, OTHER_TASK: look.tasks}
+    return {
+        name: xr.DataArray(values.numpy(), dims=(LAYER, EVAL_TASK, OTHER_TASK), coords=coords)
+        for name, values in found.items()
+    }

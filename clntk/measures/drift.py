@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from clntk.axes import CHECKPOINT, EVAL_TASK, OTHER_PROBE, OTHER_TASK, PROBE
+from clntk.axes import CHECKPOINT, EVAL_TASK, OTHER_PROBE, OTHER_TASK, PROBE, STEP, TASK
 from clntk.errors import DataError
 from clntk.measures.laziness import refuse_without_init
 from clntk.registry import register
@@ -75,24 +75,34 @@ def relative_change(K: np.ndarray, K2: np.ndarray) -> np.ndarray:
 Pair = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def _within_task(kernels: xr.DataArray) -> xr.DataArray:
-    """The blocks K_tt, of shape (checkpoint, eval_task, probe, other_probe)."""
+def within_task(kernels: xr.DataArray) -> xr.DataArray:
+    """The blocks K_tt in float64, of shape (checkpoint, eval_task, probe, other_probe)."""
     tasks = kernels[EVAL_TASK]
     blocks = kernels.sel({EVAL_TASK: tasks, OTHER_TASK: tasks}).drop_vars(OTHER_TASK)
-    return blocks.transpose(CHECKPOINT, EVAL_TASK, PROBE, OTHER_PROBE)
+    return blocks.transpose(CHECKPOINT, EVAL_TASK, PROBE, OTHER_PROBE).astype(np.float64, copy=False)
 
 
-def _drift(kernels: xr.DataArray, reference: Reference, pair: Pair, name: str) -> xr.DataArray:
-    """``pair`` of every within-task block with its reference."""
-    blocks = _within_task(kernels)
-    K = blocks.values.astype(np.float64, copy=False)
+def against(blocks: xr.DataArray, reference: Reference, pair: Pair, name: str) -> xr.DataArray:
+    """``pair`` of every kernel with the same kernel at a reference checkpoint.
+
+    Args:
+        blocks: kernels of shape (checkpoint, ..., probe, other_probe).
+        reference: ``"init"``, ``"previous"`` (the first row is then NaN), or ``"every"``, which adds a last
+            dimension of the checkpoints compared with.
+        pair: one of the functions above.
+        name: of the measure, for the result and for errors.
+
+    Raises:
+        DataError: if the reference is none of the three, or is ``"init"`` and was not recorded.
+    """
+    K = blocks.values
     like = blocks.isel({PROBE: 0, OTHER_PROBE: 0}, drop=True)
     match reference:
         case "init":
-            refuse_without_init(kernels, f"{name}, kernels")
+            refuse_without_init(blocks, name)
             return like.copy(data=pair(K, K[:1])).rename(name)
         case "previous":
-            first = np.full((1, K.shape[1]), np.nan)
+            first = np.full((1, *K.shape[1:-2]), np.nan)
             return like.copy(data=np.concatenate([first, pair(K[1:], K[:-1])])).rename(name)
         case "every":
             # one reference at a time: all pairs at once would hold checkpoints² kernels in memory
@@ -118,7 +128,7 @@ def kernel_distance(kernels: xr.DataArray, *, reference: Reference = "init") -> 
 
     Source: :func:`cosine_distance`.
     """
-    return _drift(kernels, reference, cosine_distance, "kernel_distance")
+    return against(within_task(kernels), reference, cosine_distance, "kernel_distance")
 
 
 @register("measure")
@@ -133,7 +143,7 @@ def kernel_alignment(kernels: xr.DataArray, *, reference: Reference = "init") ->
 
     Source: :func:`centred_alignment`.
     """
-    return _drift(kernels, reference, centred_alignment, "kernel_alignment")
+    return against(within_task(kernels), reference, centred_alignment, "kernel_alignment")
 
 
 @register("measure")
@@ -148,4 +158,37 @@ def relative_kernel_change(kernels: xr.DataArray, *, reference: Reference = "ini
 
     Source: :func:`relative_change`.
     """
-    return _drift(kernels, reference, relative_change, "relative_kernel_change")
+    return against(within_task(kernels), reference, relative_change, "relative_kernel_change")
+
+
+def _over_intervals(velocity: xr.DataArray) -> xr.DataArray:
+    """The mean over all intervals: each of them is one sample of how fast the kernel moves."""
+    return velocity.mean(CHECKPOINT)
+
+
+@register("measure", scalar=_over_intervals)
+def kernel_velocity(kernels: xr.DataArray) -> xr.DataArray:
+    """Kernel distance S between neighbouring checkpoints, over the optimizer steps between them.
+
+    Shape (checkpoint, eval_task), each row the interval that ends at its checkpoint; per step, ≥ 0; the first
+    row is NaN, and so is an interval without steps. The coordinate ``after_switch`` is true where the interval
+    is the first of another task than the one before (and of the first task). It is a mean velocity: a kernel
+    that leaves and comes back within an interval has none. The number per run is the mean over all intervals.
+
+    Raises:
+        DataError: if the checkpoints carry no ``step`` or no ``task``.
+
+    Source: Fort et al. 2020, "Deep learning versus kernel learning".
+    """
+    missing = [axis for axis in (STEP, TASK) if axis not in kernels.coords]
+    if missing:
+        raise DataError(
+            f"kernel_velocity, kernels: expected the coordinates {STEP!r} and {TASK!r} of every checkpoint, found no "
+            f"{missing[0]!r}; assign them along {CHECKPOINT!r}"
+        )
+    distance = against(within_task(kernels), "previous", cosine_distance, "kernel_velocity")
+    steps, tasks = kernels[STEP].values, kernels[TASK].values
+    taken = np.diff(steps, prepend=steps[:1]).astype(np.float64)[:, None]
+    velocity = np.divide(distance.values, taken, out=np.full(distance.shape, np.nan), where=taken > 0)
+    switched = np.concatenate([[False], tasks[1:] != tasks[:-1]])
+    return distance.copy(data=velocity).assign_coords(after_switch=(CHECKPOINT, switched))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from clntk.kernels.empirical import empirical_ntk
 from clntk.measures.drift import cosine_distance
+from clntk.measures.laziness import relative_gap
 from clntk.models.linearize import Linearized, linearize
 from clntk.protocol import RunSpec
 from clntk.runs.build import build, training_of
@@ -153,12 +154,7 @@ def _kernel(model: nn.Module, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _linearisation_error(expansion: Linearized, x: Tensor) -> float:
-    """Of the network whose θ the expansion shares; exactly zero where only rounding is left of it, NaN where its
-    outputs have not moved at all."""
+    """Of the network whose θ the expansion shares: see :func:`clntk.measures.laziness.relative_gap`."""
     twin, x = copy.deepcopy(expansion).double().eval(), x.double()
-    now, linear, start = twin.network(x), twin(x), twin.initial(x)
-    moved, gap = (now - start).norm(), (now - linear).norm()
-    if moved == 0:
-        return math.nan
-    terms = sum(p.numel() for p in twin.parameters())  # each output is a sum of no more
-    return (gap / moved).item() if gap > terms * torch.finfo(now.dtype).eps * now.norm() else 0.0
+    now, linear, start = (f.cpu().numpy() for f in (twin.network(x), twin(x), twin.initial(x)))
+    return float(relative_gap(now, linear, start, terms=sum(p.numel() for p in twin.parameters())))

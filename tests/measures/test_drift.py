@@ -9,6 +9,7 @@ import xarray as xr
 from clntk import registry
 from clntk.errors import DataError
 from clntk.measures import drift
+from clntk.measures.summary import scalars
 
 MEASURES = {
     drift.kernel_distance: drift.cosine_distance,
@@ -171,3 +172,48 @@ def test_options_are_checked():
     assert entry.resolve({}) == {"reference": "init"}
     with pytest.raises(ValueError, match="reference"):
         entry.resolve({"reference": "last"})
+
+
+# --- velocity ---------------------------------------------------------------------------------------------
+
+
+def moving(steps, tasks):
+    return kernels(n_checkpoints=len(steps)).assign_coords(
+        step=("checkpoint", steps), task=("checkpoint", tasks)
+    )
+
+
+def test_velocity_is_the_distance_of_neighbours_by_the_steps_between_them():
+    facts = moving([0, 5, 25, 26], ["", "task0", "task0", "task1"])
+    result = drift.kernel_velocity(facts)
+    assert result.dims == ("checkpoint", "eval_task")
+    assert result[0].isnull().all()
+    for k, taken in ((1, 5), (2, 20), (3, 1)):
+        for t in range(3):
+            S = 1 - loop_cosine(facts.values[k, t, t], facts.values[k - 1, t, t])
+            assert result.values[k, t] == pytest.approx(S / taken, rel=1e-10)
+    assert result.after_switch.values.tolist() == [False, True, False, True]
+
+
+def test_velocity_by_label_and_over_all_intervals():
+    facts = moving([0, 5, 25, 26], ["", "task0", "task1", "task2"])
+    xr.testing.assert_allclose(
+        drift.kernel_velocity(facts.isel(other_task=[2, 0, 1])), drift.kernel_velocity(facts)
+    )
+    entry = registry.get("measure", "kernel_velocity")
+    result = entry(facts)
+    number = scalars("v", result, entry.traits["scalar"])
+    assert number == {"v": pytest.approx(np.nanmean(result.values))}
+
+
+def test_an_interval_without_steps_has_no_velocity():
+    result = drift.kernel_velocity(moving([0, 4, 4], ["", "task0", "task0"]))
+    assert result[1].notnull().all()
+    assert result[2].isnull().all()
+
+
+@pytest.mark.parametrize("axis", ["step", "task"])
+def test_velocity_needs_to_know_steps_and_tasks(axis):
+    facts = moving([0, 4, 9], ["", "task0", "task1"]).drop_vars(axis)
+    with pytest.raises(DataError, match=f"found no '{axis}'; assign"):
+        drift.kernel_velocity(facts)

@@ -8,7 +8,7 @@ import xarray as xr
 
 from clntk import registry
 from clntk.errors import DataError
-from clntk.measures.laziness import relative_weight_change
+from clntk.measures.laziness import layer_weight_change, linearisation_error, relative_weight_change
 from clntk.measures.summary import scalars
 
 
@@ -97,3 +97,72 @@ def test_errors_say_what_is_missing():
         relative_weight_change(facts.isel(checkpoint=[1, 2]))
     with pytest.raises(DataError, match="at least one parameter, found none"):
         relative_weight_change(xr.Dataset(coords={"checkpoint": ["init"]}))
+
+
+# --- by layer ---------------------------------------------------------------------------------------------
+
+
+def test_a_layer_takes_its_weights_and_biases_together():
+    facts = weights(
+        first__weight=[[3.0, 0.0], [0.0, 0.0], [3.0, 4.0]],
+        first__bias=[[4.0], [4.0], [4.0]],
+        net__second__weight=[[2.0], [3.0], [2.0]],
+        scale=[1.0, 1.0, 0.0],
+        bias=[0.0, 1.0, 2.0],
+    )
+    result = layer_weight_change(facts)
+    assert result.dims == ("checkpoint", "layer")
+    assert result.layer.values.tolist() == ["first", "net.second", "scale", "bias"]
+    assert result.step.values.tolist() == [0, 5, 10]
+    expected = [[0, 0, 0, np.nan], [3 / 5, 1 / 2, 0, np.nan], [4 / 5, 0, 1, np.nan]]
+    np.testing.assert_allclose(result, expected, rtol=1e-15)
+
+
+def test_layers_need_weights_since_initialisation():
+    with pytest.raises(DataError, match="first checkpoint to be 'init'"):
+        layer_weight_change(weights(w=[[1.0], [2.0], [3.0]]).isel(checkpoint=[1, 2]))
+    with pytest.raises(DataError, match="at least one parameter, found none"):
+        layer_weight_change(xr.Dataset(coords={"checkpoint": ["init"]}))
+
+
+# --- linearisation error ----------------------------------------------------------------------------------
+
+
+def linearisation(**arrays):
+    dims = ("checkpoint", "eval_task", "probe", "output")
+    return xr.Dataset({k: (dims, v) for k, v in arrays.items()}, attrs={"parameters": 10})
+
+
+def test_linearisation_error_against_a_loop():
+    rng = np.random.default_rng(0)
+    now, linear, start = rng.normal(size=(3, 2, 3, 4, 2))
+    result = linearisation_error(linearisation(outputs=now, linear=linear, start=start))
+    assert result.dims == ("checkpoint", "eval_task")
+    for k in range(2):
+        for t in range(3):
+            cells = [(n, c) for n in range(4) for c in range(2)]
+            gap, moved = (
+                math.sqrt(math.fsum((now[k, t, n, c] - other[k, t, n, c]) ** 2 for n, c in cells))
+                for other in (linear, start)
+            )
+            assert result.values[k, t] == pytest.approx(gap / moved, rel=1e-12)
+
+
+def test_linearisation_error_does_not_care_how_axes_are_ordered():
+    now, linear, start = np.random.default_rng(1).normal(size=(3, 2, 3, 4, 2))
+    facts = linearisation(outputs=now, linear=linear, start=start)
+    turned = facts.transpose("output", "checkpoint", "probe", "eval_task")
+    xr.testing.assert_allclose(linearisation_error(turned), linearisation_error(facts))
+
+
+def test_linearisation_error_of_no_movement_and_of_rounding():
+    start = np.ones((1, 1, 2, 1))
+    moved, off = start + 1e-3, start + 1e-3 * (1 + 1e-14)
+
+    def error(now, linear):
+        return linearisation_error(linearisation(outputs=now, linear=linear, start=start)).item()
+
+    assert math.isnan(error(start, start))
+    assert error(moved, off) == 0.0
+    assert error(moved, start) == 1.0
+    assert error(moved, start + 2e-3) == pytest.approx(1.0)
