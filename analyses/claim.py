@@ -14,7 +14,7 @@ from clntk.stats.phrases import bounded
 CONTROLS = ("blocked naive training", "joint training", "interleaved naive training")
 
 
-@register("analysis", place=9)
+@register("analysis", place=9, networks=True)
 def claim(runs: RunSet) -> Answer:
     """The verdict on the founding claim in each condition: supported, not supported or undecided, with the numbers."""
     evidence = runs.measure("claim_evidence")

@@ -152,12 +152,19 @@ def compare(
 
 @app.command()
 def report(
-    runs: RunsArgument, protocol: ProtocolOption = None, out: OutOption = None, use: UseOption = None
+    runs: RunsArgument,
+    protocol: ProtocolOption = None,
+    out: OutOption = None,
+    use: UseOption = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="With the analyses that rebuild every run's networks: seconds a run."),
+    ] = False,
 ) -> None:
     """Write one self-contained HTML page on the runs, and print its path."""
     from clntk.commands import report_runs
 
-    report_runs(runs, protocol, out, use or [])
+    report_runs(runs, protocol, out, use or [], full=full)
 
 
 @app.command("list")

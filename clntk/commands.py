@@ -184,12 +184,14 @@ def compare_runs(
     typer.echo(str(path))
 
 
-def report_runs(runs: Path, protocol: str | None, out: Path | None, use: Sequence[Path]) -> None:
+def report_runs(
+    runs: Path, protocol: str | None, out: Path | None, use: Sequence[Path], *, full: bool
+) -> None:
     from clntk.report.page import write_report
     from clntk.runs.runset import open_runs
 
     opened = _open(open_runs, runs, protocol, use)
-    typer.echo(f"report: {write_report(opened, out or _beside(runs) / 'report.html')}")
+    typer.echo(f"report: {write_report(opened, out or _beside(runs) / 'report.html', full=full)}")
 
 
 def list_registered(kind: str | None, use: Sequence[Path]) -> None:

@@ -147,7 +147,7 @@ class TestShow:
         values = smoke_runs.scalars(["average_accuracy"]).set_index("run").value
         for run in smoke_runs:
             assert str(run.path) in done.out
-            assert f"average_accuracy         {values[run.run_id]:.3g}" in done.out
+            assert re.search(rf"^ average_accuracy +{values[run.run_id]:.3g} ", done.out, re.MULTILINE)
         assert f"after 132 steps in {smoke_runs.runs[0].provenance['seconds']} s on cpu" in done.out
 
     def test_one_run_alone(self, smoke_runs, cli):

@@ -42,12 +42,13 @@ class Section:
     width: int = 0  # of the image on the page, in CSS pixels
 
 
-def write_report(runs: "RunSet", path: str | Path) -> Path:
+def write_report(runs: "RunSet", path: str | Path, *, full: bool = False) -> Path:
     """Write the report of one protocol's runs: one HTML file that needs no network.
 
     Args:
         runs: runs of one protocol.
         path: the file to write; its folder is made if need be.
+        full: whether analyses that rebuild the runs' networks (trait ``networks``) take part: seconds a run.
 
     Returns:
         The file's absolute path.
@@ -57,6 +58,7 @@ def write_report(runs: "RunSet", path: str | Path) -> Path:
     """
     chosen = runs.one_protocol()
     comparison = compare_regimes(chosen)
+    names = [n for n in _analyses() if full or not registry.get("analysis", n).traits.get("networks")]
     page = _render(
         spec=next(iter(chosen)).spec,
         settings=_settings(chosen),
@@ -70,7 +72,8 @@ def write_report(runs: "RunSet", path: str | Path) -> Path:
         ],
         table=readable(comparison),
         note=small_sample_note(comparison),
-        sections=[_section(name, chosen) for name in _analyses()],
+        sections=[_section(name, chosen) for name in names],
+        left_out=[name for name in _analyses() if name not in names],
         runs=[_provenance_row(run) for run in chosen],
         environment=environment(),
     )

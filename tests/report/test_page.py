@@ -15,6 +15,11 @@ CHROME = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 
 
+N_SHOWN = sum(
+    not registry.get("analysis", name).traits.get("networks") for name in registry.names("analysis")
+)
+
+
 @pytest.fixture(scope="module")
 def page(smoke_runs, tmp_path_factory):
     return clntk.write_report(smoke_runs, tmp_path_factory.mktemp("report") / "report.html")
@@ -40,9 +45,23 @@ def test_the_page_holds_answer_table_figures_and_provenance(page, smoke_runs):
         "Provenance",
     ):
         assert heading in html
-    assert html.count("data:image/png;base64,") == len(registry.names("analysis"))
+    assert html.count("data:image/png;base64,") == N_SHOWN
     for run in smoke_runs:
         assert run.run_id in html
+
+
+def test_analyses_that_rebuild_networks_take_part_on_request(page, smoke_runs, tmp_path):
+    def shown(html):
+        return set(re.findall(r'<section id="(\w+)">', html)) & set(registry.names("analysis"))
+
+    networks = {n for n in registry.names("analysis") if registry.get("analysis", n).traits.get("networks")}
+    html = page.read_text(encoding="utf-8")
+    assert "claim" in networks
+    assert shown(html) == set(registry.names("analysis")) - networks
+    assert all(name in re.search(r"Left out, since .*", html)[0] for name in networks)
+    whole = clntk.write_report(smoke_runs, tmp_path / "full.html", full=True).read_text(encoding="utf-8")
+    assert shown(whole) == set(registry.names("analysis"))
+    assert "Left out" not in whole
 
 
 def test_failed_runs_are_told(smoke_runs, tmp_path):
@@ -101,7 +120,7 @@ def test_the_page_opens_in_a_browser_without_errors_and_with_all_figures(page, t
         )
     finally:
         browser.quit()
-    assert len(images) == len(registry.names("analysis"))
+    assert len(images) == N_SHOWN
     assert all(complete and width > 300 and alt and shown > 200 for complete, width, alt, shown in images)
     assert overflow <= 0
     assert targets
