@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from clntk.capture.look import check_layers, frozen_copies, undisturbed
+from clntk.capture.look import check_layers, frozen_copies, undisturbed, watched
 from clntk.errors import DataError
 
 AT_ONCE = 2**12  # examples in a forward pass
@@ -88,22 +88,14 @@ def unit_activity(network: nn.Module, layers: Mapping[str, str], x: Tensor) -> d
     Positions are those of feature maps and sequences, of all calls of the nonlinearity.
     """
     check_layers(network, layers)
-    seen: dict[str, list[Tensor]] = {label: [] for label in layers}
-    handles = [
-        network.get_submodule(path).register_forward_hook(
-            lambda _module, _inputs, output, label=label: seen[label].append(
-                _units_last(output).reshape(len(output), -1, _units_last(output).shape[-1])
-            )
-        )
-        for label, path in layers.items()
-    ]
-    try:
-        with undisturbed(network), torch.no_grad():
-            network(x)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with undisturbed(network), torch.no_grad():
+        _, seen = watched(network, layers, x, _by_position)
     return {label: torch.cat(calls, dim=1) for label, calls in seen.items()}
+
+
+def _by_position(output: Tensor) -> Tensor:
+    units_last = _units_last(output)
+    return units_last.reshape(len(output), -1, units_last.shape[-1])
 
 
 def _channels_first(output: Tensor) -> bool:

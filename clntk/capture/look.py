@@ -1,9 +1,10 @@
 """One look at a network: its probe sets passed through it once, without leaving a trace."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ _NONLINEAR = tuple(
     and kind not in (nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d)
 )
 
+Kept = TypeVar("Kept")
 _STATISTICS = {"running_mean", "running_var", "num_batches_tracked"}  # the buffers of a normalisation
 
 
@@ -56,26 +58,40 @@ class Look:
     @cached_property
     def forward(self) -> tuple[Tensor, dict[str, Tensor]]:
         """Outputs, and the flattened output of each hidden layer, for all probes at once."""
-        seen: dict[str, list[Tensor]] = {label: [] for label in self.layers}
-        handles = [
-            self.model.get_submodule(path).register_forward_hook(
-                lambda _module, _inputs, output, label=label: seen[label].append(
-                    output.detach().flatten(1).clone()
-                )
+        with torch.no_grad():
+            outputs, seen = watched(
+                self.model, self.layers, self.stacked, lambda output: output.detach().flatten(1).clone()
             )
-            for label, path in self.layers.items()
-        ]
-        try:
-            with torch.no_grad():
-                outputs = self.model(self.stacked)
-        finally:
-            for handle in handles:
-                handle.remove()
         activations = {}
         for label, calls in seen.items():
             for k, value in enumerate(calls, start=1):  # a module called several times is several layers
                 activations[label if len(calls) == 1 else f"{label}#{k}"] = value
         return outputs, activations
+
+
+def watched(
+    network: nn.Module, layers: Mapping[str, str], x: Tensor, keep: Callable[[Tensor], Kept]
+) -> tuple[Tensor, dict[str, list[Kept]]]:
+    """The network's outputs, and what is kept of each layer's outputs, a list of one entry a call.
+
+    Args:
+        network: left without hooks.
+        layers: label → path of a module.
+        x: inputs.
+        keep: of one output of a module.
+    """
+    seen: dict[str, list[Kept]] = {label: [] for label in layers}
+    handles = [
+        network.get_submodule(path).register_forward_hook(
+            lambda _module, _inputs, output, label=label: seen[label].append(keep(output))
+        )
+        for label, path in layers.items()
+    ]
+    try:
+        return network(x), seen
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from clntk.errors import DataError
 from clntk.protocol.spec import RunSpec, options_of
 from clntk.regimes.base import Regime
 from clntk.seeding import Purpose, Seeds
+from clntk.shape import TaskShape
 from clntk.strategies.training import Training
 from clntk.streams.base import TaskStream
 
@@ -30,13 +31,17 @@ def build(spec: RunSpec) -> Built:
     """
     seeds = Seeds(spec.seed)
     stream = component("stream", spec.stream, seeds)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeds.integer(Purpose.INIT))
-        model = component("model", spec.model, stream.shape)
-        regime = component("regime", spec.regime_options, model, stream.shape)
+    regime = untrained(spec, stream.shape)
     _check_optimizer(spec, regime)
     regime.model.to(spec.device)
     return Built(stream, regime)
+
+
+def untrained(spec: RunSpec, shape: TaskShape) -> Regime:
+    """The network at initialisation, and what its regime does to the learning rate; no generator is touched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(Seeds(spec.seed).integer(Purpose.INIT))
+        return component("regime", spec.regime_options, component("model", spec.model, shape), shape)
 
 
 def training_of(spec: RunSpec) -> Training:

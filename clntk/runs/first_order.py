@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import torch
 import xarray as xr
 
 from clntk import registry
@@ -12,9 +11,8 @@ from clntk.capture.look import Look
 from clntk.capture.tangents import gradient_products, linearised_outputs, output_change
 from clntk.errors import DataError
 from clntk.measures.summary import Result
-from clntk.runs.build import component, training_of
+from clntk.runs.build import training_of, untrained
 from clntk.runs.opened import Run
-from clntk.seeding import Purpose, Seeds
 
 
 def gradients(run: Run) -> xr.DataArray:
@@ -96,10 +94,7 @@ def _steps(run: Run) -> np.ndarray:
 def _rate(run: Run) -> float:
     """By how much of its gradient on a task's probes a step of training moves the weights, on average."""
     spec, stream = run.spec, run.probe_sets.stream
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(Seeds(spec.seed).integer(Purpose.INIT))
-        model = component("model", spec.model, stream.shape)
-        scale = component("regime", spec.regime_options, model, stream.shape).lr_scale
+    scale = untrained(spec, stream.shape).lr_scale
     training = training_of(spec)
     if training.optimizer != "sgd":
         return float("nan")

@@ -16,9 +16,7 @@ from clntk.axes import EVAL_TASK
 from clntk.capture.look import hidden_layers
 from clntk.errors import StoreError
 from clntk.protocol.spec import RunSpec, content_hash
-from clntk.regimes.base import Regime
-from clntk.runs.build import component, training_of
-from clntk.seeding import Purpose, Seeds
+from clntk.runs.build import training_of, untrained
 from clntk.shape import TaskShape
 from clntk.strategies.gates import put_gates
 from clntk.strategies.learner import head_mask
@@ -140,6 +138,7 @@ def rebuild(spec: RunSpec, tensors: Mapping[str, Tensor], stream: TaskStream, wh
         StoreError: if model and regime, as they are now, have other parameters or buffers than those stored, or are a
             user's own and have changed.
     """
+    _refuse_changed_code(spec)
     network = untrained(spec, stream.shape).model
     _restore_gates(network, tensors, stream.shape)
     if any(name.endswith(_OWNER) for name in tensors):
@@ -153,15 +152,6 @@ def rebuild(spec: RunSpec, tensors: Mapping[str, Tensor], stream: TaskStream, wh
             f"run it again: {error}"
         ) from error
     return network.eval()
-
-
-def untrained(spec: RunSpec, shape: TaskShape) -> Regime:
-    """The network at initialisation, and what its regime does to the learning rate, as
-    :func:`clntk.runs.build.build` makes them."""
-    _refuse_changed_code(spec)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(Seeds(spec.seed).integer(Purpose.INIT))
-        return component("regime", spec.regime_options, component("model", spec.model, shape), shape)
 
 
 def _refuse_changed_code(spec: RunSpec) -> None:

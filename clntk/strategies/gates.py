@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from clntk.capture.look import frozen_copies, hidden_layers, undisturbed
+from clntk.capture.look import frozen_copies, hidden_layers, undisturbed, watched
 from clntk.strategies.switch import TaskSwitch
 
 
@@ -35,21 +35,10 @@ def gated_layers(network: nn.Module, x: Tensor) -> dict[str, int]:
         network: the network.
         x: a few inputs.
     """
-    seen: dict[str, tuple[int, ...]] = {}
-    layers = hidden_layers(network)
-    handles = [
-        network.get_submodule(path).register_forward_hook(
-            lambda _module, _inputs, output, label=label: seen.update({label: tuple(output.shape)})
-        )
-        for label, path in layers.items()
-    ]
-    try:
-        with undisturbed(network), torch.no_grad():
-            network(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {label: shape[1] for label, shape in seen.items() if len(shape) == 2}
+    with undisturbed(network), torch.no_grad():
+        _, seen = watched(network, hidden_layers(network), x, lambda output: tuple(output.shape))
+    shapes = {label: calls[-1] for label, calls in seen.items() if calls}
+    return {label: shape[1] for label, shape in shapes.items() if len(shape) == 2}
 
 
 def put_gates(network: nn.Module, gates: Mapping[str, Tensor], shape: tuple[int, ...]) -> TaskSwitch:
