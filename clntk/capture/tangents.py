@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from clntk.axes import EVAL_TASK, LAYER, OTHER_TASK, OUTPUT, PROBE
 from clntk.capture.look import Look
 from clntk.kernels.empirical import empirical_ntk
+from clntk.kernels.operator import ntk_operator
 from clntk.measures.laziness import layer_of
 from clntk.models.linearize import linearize
 
@@ -21,6 +22,7 @@ TaskLoss = Callable[[Tensor], Tensor]  # from the outputs on a task's probes to 
 Inputs = Mapping[str, Tensor]
 
 DIVERGED = 1e100  # outputs from here on predict nothing: a step was too large for the kernel
+WRITTEN_OUT = 1500  # rows of a kernel up to which it is written out: beyond, products by its factors are faster
 FOLLOWED = (EVAL_TASK, PROBE, OUTPUT)
 
 
@@ -132,9 +134,6 @@ def output_change(
     Returns:
         ``before`` (outputs at the start), ``actual`` (their change), ``tangent_start``, ``tangent_end`` (J Δθ), and
         ``kernel_start``, ``kernel_end`` (:func:`descent` under the kernel at either end): eval_task × probe × output.
-
-    Raises:
-        DataError: if the full kernel of the trained tasks' probes does not fit in memory.
     """
     start, end = exact(before, inputs), exact(after, inputs)
     moved = moved_weights(start.model, end.model)
@@ -171,11 +170,11 @@ def descent(
         return {name: torch.full_like(p, torch.nan) for name, p in theta.items()}
     x = torch.cat([look.inputs[task] for task in rates])
     begin = torch.cat([look.by_task(outputs)[look.tasks.index(task)] for task in rates])
-    kernel = empirical_ntk(look.model, x, mode="full").detach().flatten(2).flatten(0, 1)
+    product = _kernel_product(look.model, x, begin.shape[1])
     total = torch.zeros_like(begin)
     with torch.enable_grad():
         for _ in range(steps):
-            f = (begin - (kernel @ total.flatten()).view_as(begin)).requires_grad_()
+            f = (begin - product(total.flatten()).view_as(begin)).requires_grad_()
             each = zip(rates.items(), f.split(look.n_probes), strict=True)
             loss = sum(rate * losses[task](part) for (task, rate), part in each)
             total += torch.autograd.grad(loss, f)[0]
@@ -183,6 +182,14 @@ def descent(
             look.model(x), list(theta.values()), total, materialize_grads=True, allow_unused=True
         )
     return {name: -part for name, part in zip(theta, parts, strict=True)}
+
+
+def _kernel_product(model: nn.Module, x: Tensor, outputs: int) -> Callable[[Tensor], Tensor]:
+    """v ↦ K v on (examples · outputs) numbers."""
+    if len(x) * outputs > WRITTEN_OUT:
+        return ntk_operator(model, x).matvec
+    kernel = empirical_ntk(model, x, mode="full").detach().flatten(2).flatten(0, 1).contiguous()
+    return lambda v: kernel @ v
 
 
 def _labelled(look: Look, values: Mapping[str, Tensor]) -> xr.Dataset:

@@ -66,12 +66,12 @@ def output_changes(run: Run) -> xr.Dataset:
     all examples of a phase, of which the run does not say how many there were. What a strategy or weight decay adds to
     the loss is left out.
     """
-    return _joined(run, _intervals(run), first=1).assign(trained=_trained(run))
+    return _joined(run, _intervals(run), first=1).assign(trained=trained_tasks(run))
 
 
 def _intervals(run: Run) -> Iterator[xr.Dataset]:
-    sets, trained = run.probe_sets, _trained(run)
-    steps, rate = np.diff(_steps(run)), _rate(run)
+    sets, trained = run.probe_sets, trained_tasks(run)
+    steps, rate = steps_taken(run), step_size(run, len(sets.stream.tasks[0].probe))
     before = run.network(run.checkpoints[0])
     for label, taken in zip(run.checkpoints[1:], steps, strict=True):
         after = run.network(label)
@@ -82,27 +82,30 @@ def _intervals(run: Run) -> Iterator[xr.Dataset]:
         before = after
 
 
-def _trained(run: Run) -> xr.DataArray:
+def trained_tasks(run: Run) -> xr.DataArray:
     """Whether a task was trained in the phase that ends at a checkpoint, from the first phase on."""
     return run.fact("schedule")["trained"].isel({CHECKPOINT: slice(1, None)})
 
 
-def _steps(run: Run) -> np.ndarray:
-    return run.fact("outputs")[STEP].values
+def steps_taken(run: Run) -> np.ndarray:
+    """Optimizer steps between neighbouring checkpoints."""
+    return np.diff(run.fact("outputs")[STEP].values)
 
 
-def _rate(run: Run) -> float:
-    """By how much of its gradient on a task's probes a step of training moves the weights, on average."""
-    spec, stream = run.spec, run.probe_sets.stream
-    scale = untrained(spec, stream.shape).lr_scale
+def step_size(run: Run, examples: int) -> float:
+    """By how much of its gradient on so many examples of a task a step of training moves the weights, on average.
+
+    NaN for an optimizer that is not gradient descent, and for a loss summed over all examples of a phase, of which the
+    run does not say how many there were.
+    """
+    spec, sets = run.spec, run.probe_sets
+    scale = untrained(spec, sets.stream.shape).lr_scale
     training = training_of(spec)
     if training.optimizer != "sgd":
         return float("nan")
     rate = training.lr * scale / (1 - training.momentum)
-    if (
-        run.probe_sets.loss.name == "sum_squared_error"
-    ):  # over a minibatch in training, but over all probes here
-        rate *= (training.batch_size or float("nan")) / len(stream.tasks[0].probe)
+    if sets.loss.name == "sum_squared_error":  # over a minibatch in training, but over all examples here
+        rate *= (training.batch_size or float("nan")) / examples
     return rate
 
 

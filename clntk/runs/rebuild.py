@@ -138,7 +138,7 @@ def rebuild(spec: RunSpec, tensors: Mapping[str, Tensor], stream: TaskStream, wh
         StoreError: if model and regime, as they are now, have other parameters or buffers than those stored, or are a
             user's own and have changed.
     """
-    _refuse_changed_code(spec)
+    refuse_changed_code(spec, ("model", spec.model["name"]), ("regime", spec.regime_options["name"]))
     network = untrained(spec, stream.shape).model
     _restore_gates(network, tensors, stream.shape)
     if any(name.endswith(_OWNER) for name in tensors):
@@ -154,9 +154,17 @@ def rebuild(spec: RunSpec, tensors: Mapping[str, Tensor], stream: TaskStream, wh
     return network.eval()
 
 
-def _refuse_changed_code(spec: RunSpec) -> None:
-    """Model and regime may be a user's own: they are loaded from where they were, and have to be what they were."""
-    for kind, name in (("model", spec.model["name"]), ("regime", spec.regime_options["name"])):
+def refuse_changed_code(spec: RunSpec, *components: tuple[str, str]) -> None:
+    """Components may be a user's own: they are loaded from where they were, and have to be what they were.
+
+    Args:
+        spec: of the run.
+        components: kind and name of each.
+
+    Raises:
+        StoreError: for one that has changed.
+    """
+    for kind, name in components:
         if name not in registry.names(kind):
             for path in filter(lambda path: Path(path).is_file(), spec.use):
                 registry.use(path)

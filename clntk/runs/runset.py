@@ -176,7 +176,7 @@ class RunSet:
             table = (
                 dataset.expand_dims("_").to_dataframe().reset_index().drop(columns="_")
             )  # one row without dimensions
-            tables.append(self._labelled(run, table))
+            tables.append(self.labelled(run, table))
         return pd.concat(tables, ignore_index=True)
 
     def scalars(self, measures: Iterable[str | dict[str, Any]] | None = None) -> pd.DataFrame:
@@ -205,7 +205,7 @@ class RunSet:
                 result = self._result(run, name, options_of(measure))
                 values |= scalars(name, result, registry.get("measure", name).traits.get("scalar"))
             tables.append(
-                self._labelled(run, pd.DataFrame({"measure": list(values), "value": list(values.values())}))
+                self.labelled(run, pd.DataFrame({"measure": list(values), "value": list(values.values())}))
             )
         return pd.concat(tables, ignore_index=True)
 
@@ -239,7 +239,8 @@ class RunSet:
             )
         return result
 
-    def _labelled(self, run: Run, table: pd.DataFrame) -> pd.DataFrame:
+    def labelled(self, run: Run, table: pd.DataFrame) -> pd.DataFrame:
+        """The table with columns in front that say which run it is of: run, regime, seed, sweep columns, condition."""
         settings = self._settings(run)
         columns = {RUN: run.run_id, REGIME: run.spec.regime, SEED: run.spec.seed}
         columns |= {axis: _plain(settings.get(axis)) for axis in self.axes}
