@@ -1,35 +1,46 @@
 """How far did the tangent kernel and the weights move?"""
 
 from clntk.figures.answer import Answer
-from clntk.figures.style import house_style, panels
+from clntk.figures.style import house_style, legend, panels
 from clntk.figures.trajectories import trajectory
 from clntk.registry import register
 from clntk.runs.runset import RunSet
 from clntk.stats.phrases import estimates
 
-MEASURES = ("kernel_distance", "relative_kernel_change", "relative_weight_change")
-LABELS = ("Kernel distance to init", "Relative kernel change", "Relative weight change")
+LABELS = {
+    "kernel_distance": "Kernel distance to init",
+    "relative_kernel_change": "Relative kernel change",
+    "kernel_velocity": "Kernel velocity (per step)",
+    "relative_weight_change": "Relative weight change",
+}
 
 
 @register("analysis", place=0)
 def kernel_drift(runs: RunSet) -> Answer:
-    """How far the tangent kernel and the weights moved from initialisation, checkpoint by checkpoint."""
-    tables = {name: runs.measure(name) for name in MEASURES}
+    """How far and how fast the tangent kernel and the weights moved from initialisation, checkpoint by checkpoint."""
+    tables = {name: runs.measure(name) for name in LABELS}
     weights = tables["relative_weight_change"]
     tables["relative_weight_change"] = weights[weights["param"] == "all"]
     with house_style():
-        figure, axes = panels(len(MEASURES))
-        for axis, (name, table), label in zip(axes, tables.items(), LABELS, strict=True):
-            trajectory(axis, table, name, conditions=runs.conditions, label=label, log=True)
-        axes[0].legend()
+        figure, axes = panels(len(LABELS), columns=2)
+        for axis, (name, label) in zip(axes, LABELS.items(), strict=True):
+            trajectory(axis, tables[name], name, conditions=runs.conditions, label=label, log=True)
+        legend(figure, runs.conditions)
+    kernels = [name for name in LABELS if name != "relative_weight_change"]
+    table = tables["kernel_distance"]
+    for name in kernels[1:]:
+        table = table.merge(tables[name])
     return Answer(
         title="How far did the kernel move?",
         figure=figure,
-        table=tables["kernel_distance"].merge(tables["relative_kernel_change"]),
-        text=estimates(runs, MEASURES),
+        table=table.merge(tables["relative_weight_change"].drop(columns="param")),
+        text=estimates(runs, LABELS),
         caption=(
-            "Thin lines are seeds, thick lines their mean; tasks' own blocks K_tt averaged within a seed. Left: kernel "
-            "distance 1 − ⟨K, K₀⟩/(‖K‖‖K₀‖), blind to scale. Middle: ‖K − K₀‖/‖K₀‖, which sees scale too. Right: "
-            "‖θ − θ₀‖/‖θ₀‖. Logarithmic axes; a lazy network stays near the bottom of all three."
+            "Thin lines are seeds, thick lines their mean with the 95 % bootstrap interval over seeds; tasks' own "
+            "blocks K_tt averaged within a seed; dotted lines are task switches. Kernel distance 1 − ⟨K, "
+            "K₀⟩/(‖K‖‖K₀‖) is blind to scale; relative change ‖K − K₀‖/‖K₀‖ sees scale too; velocity is the kernel "
+            "distance between neighbouring checkpoints over the steps between them, drawn where its interval ends (in "
+            "the text: the mean of all intervals); weight change is ‖θ − θ₀‖/‖θ₀‖. Logarithmic axes; a lazy network "
+            "stays near the bottom of all four."
         ),
     )

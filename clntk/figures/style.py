@@ -1,14 +1,20 @@
 """The one house style: colour-blind safe, readable at column width, fonts embedded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from textwrap import fill
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.figure import FigureBase
+from matplotlib.lines import Line2D
 
 COLUMN = 3.5  # inches: one column of a paper; two columns are 7.2
 PAGE = 7.2
+UNTRAINED = "#999999"  # the colour of what was not trained
+CHANCE = "#222222"  # and of what chance would give
+GUIDE = {"color": "0.75", "linewidth": 0.8, "linestyle": ":", "zorder": 0}  # lines that are no data
 
 _RC = {
     "figure.dpi": 110,
@@ -48,15 +54,87 @@ def palette(conditions: Sequence[str]) -> dict[str, tuple[float, float, float]]:
 
 
 def panels(
-    n: int, *, columns: int = 3, width: float = PAGE, height: float = 2.4
-) -> tuple[plt.Figure, list[plt.Axes]]:
-    """``n`` panels in rows of at most ``columns``."""
+    n: int,
+    *,
+    columns: int = 3,
+    width: float = PAGE,
+    height: float = 2.4,
+    figure: FigureBase | None = None,
+) -> tuple[FigureBase, list[plt.Axes]]:
+    """``n`` panels in rows of at most ``columns``, in a new figure or in one that is there."""
     columns = max(1, min(columns, n))
     rows = -(-n // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(width * columns / 3 if n < 3 else width, height * rows), squeeze=False
-    )
-    flat = list(axes.flat)
+    size = (width * columns / 3 if n < 3 else width, height * rows)
+    figure = figure or plt.figure(figsize=size)
+    flat = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis in flat[n:]:
         axis.set_axis_off()
     return figure, flat[:n]
+
+
+def abreast(n: int) -> int:
+    """How many of ``n`` panels stand beside each other, three at most: four are two by two."""
+    return 2 if n == 4 else min(n, 3)
+
+
+def grid(draws: Sequence[Callable[[plt.Axes], object]], *, figure: FigureBase | None = None) -> FigureBase:
+    """A panel for each function that draws one, two or three abreast."""
+    figure, axes = panels(len(draws), columns=abreast(len(draws)), figure=figure)
+    for axis, draw in zip(axes, draws, strict=True):
+        draw(axis)
+    return figure
+
+
+def stacked(rows: Sequence[tuple[float, Callable[..., object]]], *, width: float = PAGE) -> plt.Figure:
+    """Rows below each other, each as its height in inches and a function of ``figure`` that draws it."""
+    heights = [height for height, _ in rows]
+    figure = plt.figure(figsize=(width, sum(heights)))
+    parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)
+    for part, (_, draw) in zip(parts.flat, rows, strict=True):
+        draw(figure=part)
+    return figure
+
+
+def legend(
+    figure: FigureBase,
+    conditions: Sequence[str],
+    *,
+    markers: Mapping[str, str] | None = None,
+    **others: Line2D,
+) -> None:
+    """The conditions' colours once for all panels, above them.
+
+    Args:
+        figure: with a constrained layout.
+        conditions: in order.
+        markers: condition → marker, of points without a line; by default lines with dots.
+        others: further entries: what a marker or a dashed line means.
+    """
+    colours = palette(conditions)
+    looks = [
+        {"marker": markers[name], "markersize": 5.5, "linestyle": ""}
+        if markers
+        else {"marker": "o", "markersize": 3.5}
+        for name in conditions
+    ]
+    entries = {
+        name: Line2D([], [], color=colours[name], **look)
+        for name, look in zip(conditions, looks, strict=True)
+    }
+    entries |= {name.replace("_", " "): handle for name, handle in others.items()}
+    longest = max(map(len, entries))
+    columns = max(1, min(len(entries), int(90 / (longest + 8))))
+    figure.legend(
+        entries.values(), entries.keys(), loc="outside upper center", ncols=columns, columnspacing=1.2
+    )
+
+
+def dashed() -> Line2D:
+    """The legend's handle of a reference, such as chance."""
+    return Line2D([], [], color=CHANCE, linewidth=1, linestyle="--")
+
+
+def wrapped(label: object, width: int = 26) -> str:
+    """A label in lines of at most ``width`` characters, its underscores as spaces where it would be cut."""
+    text = str(label)
+    return fill(text.replace("_", " "), width) if len(text) > width else text

@@ -109,7 +109,7 @@ def _weights(layer: nn.Linear | nn.Conv2d, factors: _Factors | None, where: str)
         DataError: for weights that are not independent draws, or rescaled otherwise than by NTK parametrisation.
     """
     owned = dict(layer.named_parameters(recurse=False))
-    if "weight" not in owned or layer._forward_pre_hooks:
+    if "weight" not in owned:
         raise DataError(
             f"{where}: expected a weight of its own, found one that is computed; "
             "it has no infinite-width form"

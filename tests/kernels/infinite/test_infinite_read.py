@@ -114,7 +114,7 @@ def test_a_linearised_network_has_the_kernels_of_the_network():
     [
         nn.Conv2d(1, 8, 3, stride=2, padding=1),
         nn.Conv2d(1, 8, (3, 2), padding=(0, 1)),
-        nn.Conv2d(1, 8, 3, stride=(2, 1)),
+        nn.Conv2d(1, 8, 3, stride=(5, 1), padding=1),
         nn.Conv2d(1, 8, 4, padding="same"),
         nn.Conv2d(1, 8, 3, padding="valid"),
     ],
@@ -338,3 +338,8 @@ def test_independent_draws_are_never_refused(draw, size):
     for _ in range(40):
         entries = draw(*size, generator=generator)
         assert spread(entries, "test") == pytest.approx(entries.square().mean().sqrt().item(), rel=1e-5)
+
+
+def test_a_few_equal_entries_are_no_draws():
+    with pytest.raises(DataError, match=r"test: .* found entries that all equal 0\.1"):
+        spread(torch.full((5,), 0.1), "test")
