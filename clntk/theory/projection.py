@@ -108,5 +108,4 @@ def project_out(features: Any, stored: Any) -> np.ndarray:
     lengths = np.linalg.norm(directions, axis=1, keepdims=True)
     _, sizes, basis = np.linalg.svd(directions / np.where(lengths > 0, lengths, 1.0), full_matrices=False)
     basis = basis[sizes > np.sqrt(NEGLIGIBLE) * max(sizes[0], np.finfo(float).tiny)]
-    rest = rows - (rows @ basis.T) @ basis
-    return rest - (rest @ basis.T) @ basis  # once more, for what rounding left
+    return rows - (rows @ basis.T) @ basis

@@ -161,6 +161,22 @@ def test_a_task_within_what_is_stored_learns_nothing(problem):
     np.testing.assert_allclose(free.outputs[0][2], -twice["targets"][0], atol=1e-10)
 
 
+def test_what_is_stored_twice_counts_once(problem):
+    """The first two tasks share their examples, so that the stored directions are not independent."""
+    given, train, *_ = problem
+    first, third = train[:4], train[9:]
+    jacobian = np.concatenate([first, 2 * first, third])
+    targets = [given["targets"][0], 2 * given["targets"][0], given["targets"][2]]
+    kernel = np.einsum("ncp,mdp->ncmd", jacobian, jacobian)
+    found = continual_regression(kernel, targets, stored=StoredGradients(), singular="keep").train
+    rows = first.reshape(-1, P)
+    free = project_out(third.reshape(-1, P), rows)
+    theta = np.linalg.lstsq(rows, targets[0].ravel(), rcond=None)[0]
+    theta = theta + np.linalg.pinv(free) @ (targets[2].ravel() - third.reshape(-1, P) @ theta)
+    for s, j in enumerate((first, 2 * first, third)):
+        np.testing.assert_allclose(found.outputs[s][3], j @ theta, atol=1e-8)
+
+
 def test_forgetting_and_transfer_by_their_definitions(problem):
     found = continual_regression(**problem[0]).test
     loss = np.empty((4, 3))
