@@ -4,7 +4,7 @@ from functools import partial
 from typing import Literal
 
 from clntk.axes import CONDITION, REGIME
-from clntk.errors import StoreError
+from clntk.errors import NotApplicable
 from clntk.figures.answer import Answer
 from clntk.figures.clouds import markers_of, phase_diagram, points_of_runs
 from clntk.figures.findings import scored_by
@@ -14,7 +14,7 @@ from clntk.runs.runset import RunSet
 from clntk.stats.phrases import estimates, words
 
 
-@register("analysis", place=7, sweep=True)
+@register("analysis", place=7)
 def lazy_rich_phase(
     runs: RunSet,
     *,
@@ -28,10 +28,10 @@ def lazy_rich_phase(
         laziness: what tells lazy from rich, on the horizontal axis; the smaller, the lazier.
 
     Raises:
-        StoreError: for runs that are not of a sweep.
+        NotApplicable: for runs that are not of a sweep.
     """
     if not runs.axes or len(runs.conditions) < 2:
-        raise StoreError(
+        raise NotApplicable(
             f"lazy_rich_phase: expected runs of a sweep, found {', '.join(runs.conditions)} with nothing swept; run "
             "the protocol over a grid, such as 'sweep.model.width=[32, 128]'"
         )

@@ -109,6 +109,9 @@ def show(runs: RunsArgument, protocol: ProtocolOption = None, use: UseOption = N
 def analyze(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An analysis (clntk list analysis).")],
     runs: RunsArgument,
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Options of the analysis.")
+    ] = None,
     protocol: ProtocolOption = None,
     out: OutOption = None,
     use: UseOption = None,
@@ -116,7 +119,7 @@ def analyze(
     """Ask one question of saved runs: writes its figure (PDF and PNG) and table (CSV), prints its answer."""
     from clntk.commands import analyze_runs
 
-    analyze_runs(name, runs, protocol, out, use or [])
+    analyze_runs(name, runs, options or [], protocol, out, use or [])
 
 
 @app.command()

@@ -133,13 +133,21 @@ def show_runs(runs: Path, protocol: str | None, use: Sequence[Path]) -> None:
         console.print(table)
 
 
-def analyze_runs(name: str, runs: Path, protocol: str | None, out: Path | None, use: Sequence[Path]) -> None:
+def analyze_runs(
+    name: str,
+    runs: Path,
+    options: Sequence[str],
+    protocol: str | None,
+    out: Path | None,
+    use: Sequence[Path],
+) -> None:
     from clntk.analyze import analyze
+    from clntk.protocol.load import written_out
     from clntk.runs.files import disk_errors
     from clntk.runs.runset import open_runs
 
     opened = _open(open_runs, runs, protocol, use)
-    answer = analyze(name, opened)
+    answer = analyze(name, opened, **written_out(options, f"analysis {name}"))
     folder = out or _beside(runs)
     with disk_errors(folder, what="the results", option="--out"):
         paths = answer.save(folder, name)

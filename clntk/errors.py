@@ -21,6 +21,10 @@ class StoreError(ClntkError):
     """A run store or run folder that cannot be read or written."""
 
 
+class NotApplicable(StoreError):
+    """An analysis asked of runs that it is not for: a report leaves it out."""
+
+
 class DamagedRun(StoreError):
     """A run folder with files missing or changed since it was published."""
 
@@ -64,14 +68,27 @@ class Problem:
         return f"{self.path}: expected {self.expected}, found {self.found}{tail}"
 
 
-class ProtocolError(ClntkError):
-    """A protocol that cannot be run, with all its problems at once."""
+class Problems(ClntkError):
+    """Something with several problems, all told at once.
+
+    Args:
+        name: what has them.
+        problems: the problems.
+    """
 
     def __init__(self, name: str, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         count = f"{len(self.problems)} problem" + ("s" if len(self.problems) != 1 else "")
         lines = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(f"{name}: {count}\n{lines}")
+
+
+class ProtocolError(Problems):
+    """A protocol that cannot be run."""
+
+
+class OptionError(Problems):
+    """Options that a component does not have, or values that they cannot have."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -20,7 +20,8 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from clntk.errors import ClntkError, UnknownName, did_you_mean
+from clntk.errors import ClntkError, OptionError, UnknownName, did_you_mean
+from clntk.problems import from_pydantic
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -59,6 +60,9 @@ KINDS: dict[str, Kind] = {
     "strategy": Kind("clntk.strategies", "how the network is trained", "clntk.strategies.training:Training"),
     "probe": Kind("clntk.capture.probes", "a fact recorded at every checkpoint"),
     "measure": Kind("clntk.measures", "a pure function of recorded facts"),
+    "finding": Kind(
+        "clntk.stats.findings", "one number a seed, which a published result can be held against"
+    ),
     "analysis": Kind("shipped:analyses", "one question asked of saved runs: figure, table and text"),
     "engine": Kind("clntk.engines", "where runs execute"),
 }
@@ -155,8 +159,12 @@ class Entry:
         return self.check(options).model_dump(mode="json")
 
     def __call__(self, *injected: Any, **options: Any) -> Any:
-        """Call the component with what the toolkit hands over, then its configuration."""
-        checked = dict(self.check(options))
+        """Call the component with what the toolkit hands over, then its configuration.
+
+        Raises:
+            OptionError: for options that it has not, or values that they cannot have.
+        """
+        checked = self._checked(options)
         shared, applied = (
             None if kind is None else kind(**{f.name: checked.pop(f.name) for f in fields(kind)})
             for kind in (self.shared, self.applied)
@@ -164,6 +172,16 @@ class Entry:
         handed = injected if shared is None else (*injected, shared)
         result = self.function(*handed, **checked)
         return result if applied is None else applied(result, *injected)
+
+    def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        from pydantic import ValidationError
+
+        try:
+            return dict(self.check(options))
+        except ValidationError as error:
+            raise OptionError(
+                f"{self.kind} {self.name}", from_pydantic(error, "", list(self.schema.model_fields), options)
+            ) from None
 
 
 _entries: dict[tuple[str, str], Entry] = {}

@@ -7,7 +7,7 @@ import pytest
 import clntk
 from clntk import registry
 from clntk.analyze import analyze
-from clntk.errors import StoreError, UnknownName
+from clntk.errors import NotApplicable, StoreError, UnknownName
 from clntk.figures.answer import Answer
 from clntk.runs.runset import RunSet
 
@@ -18,8 +18,8 @@ def _close_figures():
     plt.close("all")
 
 
-def of_a_sweep(name: str) -> bool:
-    return bool(registry.get("analysis", name).traits.get("sweep"))
+# those that every set of runs can be asked; the others are for some runs, and say so of the rest
+EVERYWHERE = ("kernel_drift", "laziness", "interference", "forgetting", "task_tuning", "coding", "geometry")
 
 
 def checked(answer: Answer) -> Answer:
@@ -37,11 +37,17 @@ def checked(answer: Answer) -> Answer:
     return answer
 
 
-@pytest.mark.parametrize("name", [n for n in registry.names("analysis") if not of_a_sweep(n)])
+@pytest.mark.parametrize("name", [*EVERYWHERE, "claim"])
 def test_every_shipped_analysis_answers(smoke_runs, name):
     answer = checked(analyze(name, smoke_runs))
     for regime in smoke_runs.regimes:
         assert f"{regime} " in answer.text
+
+
+@pytest.mark.parametrize("name", sorted(set(registry.names("analysis")) - {*EVERYWHERE, "claim"}))
+def test_an_analysis_that_is_for_other_runs_says_which(smoke_runs, name):
+    with pytest.raises(NotApplicable, match=f"^{name}: "):
+        analyze(name, smoke_runs)
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +82,6 @@ def sweep(small):
     return small(sweep={"model.width": [4, 12]})
 
 
-EVERYWHERE = [n for n in registry.names("analysis") if not of_a_sweep(n) and n != "claim"]
-
-
 @pytest.mark.parametrize("name", EVERYWHERE)
 def test_analyses_answer_for_targets_without_accuracy(regression, name):
     answer = checked(analyze(name, regression))
@@ -108,7 +111,7 @@ def test_a_phase_diagram_has_a_row_a_run(sweep):
 
 
 def test_a_phase_diagram_needs_a_sweep(smoke_runs):
-    with pytest.raises(StoreError, match=r"expected runs of a sweep, found rich, lazy with nothing swept"):
+    with pytest.raises(NotApplicable, match=r"expected runs of a sweep, found rich, lazy with nothing swept"):
         analyze("lazy_rich_phase", smoke_runs)
 
 
@@ -205,3 +208,45 @@ def test_a_fact_that_is_missing_says_what_to_add(write_protocol, tmp_path):
     runs = clntk.run(path, store=tmp_path / "runs")
     with pytest.raises(StoreError, match="add kernels to the protocol's probes and run it again"):
         analyze("kernel_drift", runs)
+
+
+# --- published results ------------------------------------------------------------------------------------
+
+CLAIMS = [
+    {
+        "claim": "the scale of the output changes nothing",
+        "published": 1,
+        "finding": {
+            "name": "ratio",
+            "measure": "average_accuracy",
+            "where": {"regime": "rich"},
+            "over": {"regime": "lazy"},
+        },
+        "within": [0.0, None],
+    },
+    {
+        "claim": "networks are always right",
+        "published": "100 %",
+        "finding": {"name": "level", "measure": "average_accuracy", "where": {"regime": "rich"}},
+        "within": [1.0, 1.0],
+        "seeds": 30,
+    },
+]
+
+
+def test_published_results_are_held_against_runs(small):
+    runs = small(published=CLAIMS)
+    answer = analyze("replication", runs)
+    assert answer.table["verdict"].tolist() == ["reproduced", "too few seeds"]
+    assert answer.text.startswith("1 of 2 results reproduced")
+    assert "networks are always right: too few seeds. Published 100 %; measured " in answer.text
+    assert "tolerance: at least 0." in answer.text
+    ratio = answer.table["mean"][0]
+    levels = runs.scalars(["average_accuracy"]).set_index("regime")["value"]
+    assert ratio == pytest.approx(levels["rich"] / levels["lazy"])
+
+
+def test_published_results_of_another_protocol_can_be_asked(small, write_protocol, tmp_path):
+    path = write_protocol(tmp_path, regimes={"rich": {"name": "standard"}}, published=CLAIMS[:1])
+    answer = analyze("replication", small(), protocol=str(path))
+    assert answer.table["claim"].tolist() == [CLAIMS[0]["claim"]]

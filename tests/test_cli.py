@@ -225,6 +225,16 @@ class TestAnalyze:
         assert done.code == 1
         assert "no analysis is called 'forgeting'; did you mean 'forgetting'?" in done.err
 
+    def test_options_of_an_analysis(self, smoke_runs, cli):
+        done = cli("analyze", "replication", smoke_runs.root, "protocol=nowhere")
+        assert done.code == 1
+        assert "no protocol is called 'nowhere'" in done.err
+        done = cli("analyze", "replication", smoke_runs.root, "protocl=smoke")
+        assert done.code == 1
+        assert "did you mean 'protocol'?" in done.err
+        done = cli("analyze", "replication", smoke_runs.root, "smoke")
+        assert "expected key=value, found 'smoke'" in done.err
+
 
 class TestList:
     def test_every_kind_with_everything_registered(self, cli):

@@ -10,7 +10,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from clntk import registry
-from clntk.errors import ClntkError, UnknownName
+from clntk.errors import ClntkError, OptionError, UnknownName
 from clntk.registry import register
 from clntk.strategies.training import Training
 
@@ -105,7 +105,7 @@ def test_all_problems_are_found_at_once(component):
 
 
 def test_a_call_checks_its_options(component):
-    with pytest.raises(ValidationError):
+    with pytest.raises(OptionError, match=r"size: expected a valid integer, found .3."):
         component("the shape", size="3")
 
 

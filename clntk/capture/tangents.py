@@ -22,7 +22,9 @@ TaskLoss = Callable[[Tensor], Tensor]  # from the outputs on a task's probes to 
 Inputs = Mapping[str, Tensor]
 
 DIVERGED = 1e100  # outputs from here on predict nothing: a step was too large for the kernel
-WRITTEN_OUT = 1500  # rows of a kernel up to which it is written out: beyond, products by its factors are faster
+WRITTEN_OUT = (
+    1500  # rows of a kernel up to which it is written out: beyond, products by its factors are faster
+)
 FOLLOWED = (EVAL_TASK, PROBE, OUTPUT)
 
 

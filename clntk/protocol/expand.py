@@ -31,8 +31,8 @@ def needed_probes(protocol: Protocol) -> list[Component]:
     known = {component.name for component in listed}
     wanted = list(ALWAYS)
     if protocol.probes == "auto":
-        for measure in protocol.measures:
-            wanted += registry.get("measure", measure.name).needs
+        for measure in protocol.measured:
+            wanted += registry.get("measure", measure).needs
     probes = set(registry.names("probe"))
     extra = [name for name in dict.fromkeys(wanted) if name in probes and name not in known]
     return sorted([*listed, *(Component(name=name) for name in extra)], key=lambda component: component.name)
@@ -69,6 +69,10 @@ def _spec(protocol: Protocol, label: str, seed: int, cell: dict[str, Any]) -> Ru
         measures=[_resolved("measure", measure) for measure in protocol.measures],
         regimes=list(protocol.regimes),
         use=list(protocol.use),
+        published=[
+            {**claim.model_dump(), "finding": _resolved("finding", claim.finding)}
+            for claim in protocol.published
+        ],
     )
 
 

@@ -63,14 +63,32 @@ def find(protocol: str | Path) -> Path:
 
 
 def available() -> dict[str, Path]:
-    """Protocol names and their files; a nearer place hides a farther one."""
+    """Protocol names and their files, also of folders inside; a nearer place hides a farther one."""
     places = [Path("protocols").resolve(), folder("protocols")]
     places += [Path(str(files(point.value))) for point in entry_points(group=ENTRY_POINT_GROUP)]
     found: dict[str, Path] = {}
     for place in places:
-        for path in sorted(place.glob("*.yaml")):
+        for path in sorted(place.rglob("*.yaml"), key=lambda path: (len(path.parts), path)):
             found.setdefault(path.stem, path)
     return found
+
+
+def written_out(given: Iterable[str], where: str) -> dict[str, Any]:
+    """``key=value`` strings with dotted keys as a nested mapping, values read as YAML.
+
+    Raises:
+        ProtocolError: for a string without ``=``, or a value that is not YAML; ``where`` says what has it.
+    """
+    given = list(given)
+    wrong = [
+        Problem(each, "key=value", repr(each), "for example seeds=5") for each in given if "=" not in each
+    ]
+    if wrong:
+        raise ProtocolError(where, wrong)
+    try:
+        return OmegaConf.to_container(OmegaConf.from_dotlist(given))
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ProtocolError(where, [_not_yaml("(options)", error)]) from error
 
 
 def with_options(raw: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,17 +104,16 @@ def _merged(path: Path, overrides: list[str]) -> dict[str, Any]:
         config = OmegaConf.load(path)
         if not OmegaConf.is_dict(config):
             raise ProtocolError(str(path), [Problem("(file)", "a mapping of keys", type(config).__name__)])
-        for override in overrides:
-            if "=" not in override:
-                raise ProtocolError(
-                    str(path), [Problem(override, "key=value", repr(override), "for example seeds=5")]
-                )
         # bare names are written out first, so that model.width=64 can reach into model: mlp
         config = OmegaConf.create(normalised(OmegaConf.to_container(config)))
-        config = OmegaConf.merge(config, OmegaConf.from_dotlist(overrides))
+        config = OmegaConf.merge(config, written_out(overrides, str(path)))
         return OmegaConf.to_container(config, resolve=True)
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-        raise ProtocolError(str(path), [Problem("(file)", "YAML", " ".join(str(error).split()))]) from error
+        raise ProtocolError(str(path), [_not_yaml("(file)", error)]) from error
+
+
+def _not_yaml(where: str, error: Exception) -> Problem:
+    return Problem(where, "YAML", " ".join(str(error).split()))
 
 
 def _load_used(path: Path, use: Any) -> Any:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from clntk import registry
 from clntk.errors import Problem, UnknownName, did_you_mean
+from clntk.problems import from_pydantic
 from clntk.protocol.spec import options_of
 
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
@@ -22,6 +23,28 @@ class Component(BaseModel):
     @property
     def options(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
+
+
+class Published(BaseModel):
+    """A published result: what was reported, and how near to it counts as reproduced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    claim: str = Field(description="one sentence")
+    published: str | int | float = Field(description="as it was reported")
+    finding: Component = Field(description="what is held against it: one number a seed")
+    within: Annotated[list[float | None], Field(min_length=2, max_length=2)] = Field(
+        description="bounds of the mean over seeds, both included; null leaves a side open"
+    )
+    seeds: Annotated[int, Field(ge=1)] = Field(default=1, description="the fewest that can tell")
+
+    @field_validator("within")
+    @classmethod
+    def _some_interval(cls, given: list[float | None]) -> list[float | None]:
+        low, high = given
+        if (low is None and high is None) or (low is not None and high is not None and low > high):
+            raise ValueError("a lower and an upper bound, at most one of them null")
+        return given
 
 
 class Protocol(BaseModel):
@@ -49,6 +72,7 @@ class Protocol(BaseModel):
     )
     use: list[str] = Field(default_factory=list, description="files with components of your own")
     device: str = "cpu"
+    published: list[Published] = Field(default_factory=list, description="results to reproduce")
 
     @field_validator("seeds", "sweep")
     @classmethod
@@ -61,6 +85,12 @@ class Protocol(BaseModel):
             if repeated:
                 raise ValueError(f"every value once ({repeated[0]!r} is repeated in {key})")
         return given
+
+    @property
+    def measured(self) -> list[str]:
+        """The names of all measures that the protocol, or a result it is held against, asks for."""
+        held = [claim.finding.options.get("measure") for claim in self.published]
+        return [*(m.name for m in self.measures), *(measure["name"] for measure in held if measure)]
 
     @property
     def seed_list(self) -> list[int]:
@@ -78,6 +108,8 @@ def normalised(raw: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("probes", "measures"):
         if isinstance(out.get(key), list):
             out[key] = [_component(value) for value in out[key]]
+    if isinstance(out.get("published"), list):
+        out["published"] = [_finding_written_out(claim) for claim in out["published"]]
     if isinstance(out.get("sweep"), Mapping):
         out["sweep"] = _flat(out["sweep"])
     return out
@@ -96,64 +128,15 @@ def problems_of(raw: Mapping[str, Any]) -> list[Problem]:
     for key, kind in (("probes", "probe"), ("measures", "measure")):
         if isinstance(raw.get(key), list):
             places += [(kind, f"{key}.{i}", value) for i, value in enumerate(raw[key])]
+    if isinstance(raw.get("published"), list):
+        for i, claim in enumerate(raw["published"]):
+            finding = claim.get("finding") if isinstance(claim, Mapping) else None
+            places.append(("finding", f"published.{i}.finding", finding))
+            measure = finding.get("measure") if isinstance(finding, Mapping) else None
+            places.append(("measure", f"published.{i}.finding.measure", measure))
     for kind, path, value in places:
         found += _component_problems(kind, path, value)
     return found
-
-
-def from_pydantic(
-    error: ValidationError, path: str, keys: list[str], given: Mapping[str, Any]
-) -> list[Problem]:
-    """Pydantic's errors about what was given, as problems with dotted paths and the nearest legal key."""
-    out: list[Problem] = []
-    branches: list[Problem] = []
-    for item in error.errors():
-        keys_to_it, in_union = _keys_to(item, given)
-        where = ".".join(str(part) for part in (path, *keys_to_it) if part != "")
-        if item["type"] == "extra_forbidden":
-            key = str(item["loc"][-1])
-            hint = did_you_mean(key, keys) or f"known: {', '.join(keys)}"
-            out.append(Problem(where, "a known key", f"unknown key {key!r}", hint))
-        elif item["type"] == "missing":
-            out.append(Problem(where, "a value", "nothing", "this key is required"))
-        else:
-            found = item["input"]
-            near = did_you_mean(found, _choices(item)) if isinstance(found, str) else ""
-            (branches if in_union else out).append(Problem(where, _sentence(item["msg"]), repr(found), near))
-    return out + _joined(branches)
-
-
-def _keys_to(item: Mapping[str, Any], given: Any) -> tuple[list[Any], bool]:
-    """The keys that lead to an error, without the names that pydantic gives to the branches of a union; and whether
-    it has such a name."""
-    keys: list[Any] = []
-    in_union = False
-    for part in item["loc"]:
-        inside = (
-            part in given if isinstance(given, Mapping) else isinstance(given, list) and isinstance(part, int)
-        )
-        if inside:
-            given = given[part]
-            keys.append(part)
-        elif item["type"] == "missing" and part == item["loc"][-1]:
-            keys.append(part)
-        elif part != "[key]":
-            in_union = True
-    return keys, in_union
-
-
-def _joined(branches: list[Problem]) -> list[Problem]:
-    """The problems of a union's branches as one: the branch that got farthest, or all that stop at the same place."""
-    places = dict.fromkeys(problem.path for problem in branches)
-    out = []
-    for place in places:
-        if any(other.startswith(f"{place}.") for other in places):
-            continue
-        here = [problem for problem in branches if problem.path == place]
-        expected = " or ".join(dict.fromkeys(problem.expected for problem in here))
-        hint = next((problem.hint for problem in here if problem.hint), "")
-        out.append(Problem(place, expected, here[0].found, hint))
-    return out
 
 
 def _component_problems(kind: str, path: str, value: Any) -> list[Problem]:
@@ -177,6 +160,16 @@ def _component(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _finding_written_out(claim: Any) -> Any:
+    """A published result with its finding, and the measure that this is of, as mappings."""
+    if not isinstance(claim, Mapping) or "finding" not in claim:
+        return claim
+    finding = _component(claim["finding"])
+    if isinstance(finding, Mapping) and "measure" in finding:
+        finding = {**finding, "measure": _component(finding["measure"])}
+    return {**claim, "finding": finding}
+
+
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in tree.items():
@@ -185,15 +178,3 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             out[f"{prefix}{key}"] = value
     return out
-
-
-def _choices(item: Mapping[str, Any]) -> list[str]:
-    expected = str(item.get("ctx", {}).get("expected", ""))
-    return [choice.strip(" '") for choice in expected.replace(" or ", ",").split(",")]
-
-
-def _sentence(message: str) -> str:
-    for lead in ("Input should be ", "Value error, "):
-        message = message.removeprefix(lead)
-    message = message.replace("a valid dictionary or instance of Component", "a name, or a mapping with one")
-    return message[:1].lower() + message[1:]

@@ -23,6 +23,7 @@ class RunSpec:
         measures: what the protocol asks of its runs; no part of the identity.
         sweep: the swept keys and this cell's values.
         regimes: all labels of the protocol in order; no part of the identity.
+        published: the results that the protocol is held against; no part of the identity.
         code: name → content hash of each user's file whose components take part in the run.
         use: where these files were; no part of the identity.
         device: where it runs.
@@ -44,6 +45,7 @@ class RunSpec:
     measures: list[dict[str, Any]] = field(default_factory=list)
     regimes: list[str] = field(default_factory=list)
     use: list[str] = field(default_factory=list)
+    published: list[dict[str, Any]] = field(default_factory=list)
     format: int = FORMAT
 
     @property
@@ -52,7 +54,7 @@ class RunSpec:
         told_apart_by = {
             k: v
             for k, v in asdict(self).items()
-            if k not in {"summary", "reference", "measures", "regimes", "use"}
+            if k not in {"summary", "reference", "measures", "regimes", "use", "published"}
         }
         return hashlib.sha256(json.dumps(told_apart_by, sort_keys=True).encode()).hexdigest()
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from clntk import registry
 from clntk.analyze import analyze
-from clntk.errors import StoreError
+from clntk.errors import NotApplicable, StoreError
 from clntk.figures.answer import Answer
 from clntk.figures.style import house_style
 from clntk.protocol.spec import options_of
@@ -59,6 +59,7 @@ def write_report(runs: "RunSet", path: str | Path, *, full: bool = False) -> Pat
     chosen = runs.one_protocol()
     comparison = compare_regimes(chosen)
     names = [n for n in _analyses() if full or not registry.get("analysis", n).traits.get("networks")]
+    sections = [section for section in (_section(name, chosen) for name in names) if section is not None]
     page = _render(
         spec=next(iter(chosen)).spec,
         settings=_settings(chosen),
@@ -72,7 +73,7 @@ def write_report(runs: "RunSet", path: str | Path, *, full: bool = False) -> Pat
         ],
         table=readable(comparison),
         note=small_sample_note(comparison),
-        sections=[_section(name, chosen) for name in names],
+        sections=sections,
         left_out=[name for name in _analyses() if name not in names],
         runs=[_provenance_row(run) for run in chosen],
         environment=environment(),
@@ -96,10 +97,13 @@ def _render(**context: Any) -> str:
     )
 
 
-def _section(name: str, runs: "RunSet") -> Section:
+def _section(name: str, runs: "RunSet") -> Section | None:
+    """The analysis's part of the page; none of an analysis that is for other runs."""
     entry = registry.get("analysis", name)
     try:
         answer = analyze(name, runs)
+    except NotApplicable:
+        return None
     except StoreError as error:  # a fact that these runs did not record
         return Section(name, entry.summary, f"Not available: {error}")
     width = round(answer.figure.get_figwidth() * _PIXELS_AN_INCH)

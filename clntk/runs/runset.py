@@ -1,6 +1,6 @@
 """Runs looked at together: measures over them, as tidy tables."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from clntk import registry
 from clntk.axes import CONDITION, REGIME, RUN, SEED
 from clntk.errors import DataError, StoreError, did_you_mean
 from clntk.protocol.spec import RunSpec, options_of
+from clntk.runs.conditions import Conditions
 from clntk.runs.opened import Run
 from clntk.runs.store import RunStore, Standing, State
 
@@ -49,56 +50,37 @@ class RunSet:
     @property
     def regimes(self) -> list[str]:
         """Regime labels, in the protocol's order."""
-        declared = [label for run in self for label in run.spec.regimes]
-        present = {run.spec.regime for run in self}
-        return [label for label in dict.fromkeys([*declared, *sorted(present)]) if label in present]
+        return self._conditions.regimes
 
     @property
     def seeds(self) -> list[int]:
         return sorted({run.spec.seed for run in self})
 
     @property
+    def published(self) -> list[dict[str, Any]]:
+        """The published results that the protocol was held against when the latest run finished."""
+        latest = max(self, key=lambda run: run.provenance["finished"], default=None)
+        return latest.spec.published if latest else []
+
+    @property
     def failures(self) -> list[Standing]:
         return [standing for standing in self.others if standing.state is State.FAILED]
 
     @cached_property
+    def _conditions(self) -> Conditions:
+        return Conditions(run.spec for run in self)
+
+    @property
     def axes(self) -> list[str]:
         """Dotted keys that differ between runs of one regime and seed-set: the sweep, however it came about.
 
         Tables carry them as columns, so that runs with different settings are never pooled.
         """
-        varying: dict[str, set[str]] = {}
-        for run in self:
-            for key, value in self._settings(run).items():
-                varying.setdefault(key, set()).add(repr(value))
-        return [key for key, values in varying.items() if len(values) > 1]
-
-    def _settings(self, run: Run) -> dict[str, Any]:
-        """All that can tell runs of one regime and seed apart, by dotted key.
-
-        A run takes part in a sweep over another regime's option, too: it is what that regime is compared with there.
-        """
-        settings = run.spec.flat()
-        for key, value in run.spec.sweep.items():
-            settings.setdefault(key, self._swept.get((key, repr(value)), value))
-        settings["probes"] = ", ".join(_probe_label(probe) for probe in run.spec.probes)
-        settings |= {f"code.{name}": digest[:10] for name, digest in run.spec.code.items()}
-        return settings
-
-    @cached_property
-    def _swept(self) -> dict[tuple[str, str], Any]:
-        """Swept values as written → as the runs whose own option it is resolved them (10 → 10.0)."""
-        flat = ((run.spec.sweep, run.spec.flat()) for run in self)
-        return {
-            (key, repr(value)): own[key] for sweep, own in flat for key, value in sweep.items() if key in own
-        }
+        return self._conditions.axes
 
     def condition(self, run: Run) -> str:
         """The run's regime, with its values on the sweep axes."""
-        settings = self._settings(run)
-        return ", ".join(
-            [run.spec.regime, *(f"{axis}={settings[axis]}" for axis in self.axes if axis in settings)]
-        )
+        return self._conditions.name(run.spec)
 
     @property
     def conditions(self) -> list[str]:
@@ -107,15 +89,7 @@ class RunSet:
 
     def ranked(self) -> list[Run]:
         """The runs, regimes in the protocol's order, then settings from low to high, then seeds."""
-        order = {label: i for i, label in enumerate(self.regimes)}
-
-        def rank(run: Run) -> tuple[Any, ...]:
-            settings = self._settings(run)
-            values = [settings.get(axis) for axis in self.axes]
-            ranks = [(0, v, "") if isinstance(v, int | float) else (1, 0, str(v)) for v in values]
-            return order[run.spec.regime], *ranks, run.spec.seed, run.run_id
-
-        return sorted(self, key=rank)
+        return sorted(self, key=lambda run: self._conditions.rank(run.spec))
 
     def one_protocol(self) -> "RunSet":
         """Itself, if all runs are of one protocol.
@@ -158,6 +132,21 @@ class RunSet:
             others=[s for s in self.others if s.run_id in wanted],
             root=self.root,
         )
+
+    def where(self, settings: Mapping[str, Any]) -> "RunSet":
+        """The runs of these settings.
+
+        Args:
+            settings: "regime", "seed" or a key of :attr:`axes` → the value that runs must have.
+
+        Raises:
+            DataError: for a key that runs do not differ in, or settings that no run has.
+        """
+        self._conditions.refuse_unknown(settings)
+        chosen = [run for run in self if self._conditions.agree(run.spec, settings)]
+        if not chosen:
+            raise DataError(f"where: no run has {dict(settings)}; there are {'; '.join(self.conditions)}")
+        return RunSet(chosen, others=self.others, root=self.root)
 
     def measure(self, name: str, **options: Any) -> pd.DataFrame:
         """A measure of every run as one tidy table: run, regime, seed, sweep columns, dimensions, values.
@@ -241,9 +230,8 @@ class RunSet:
 
     def labelled(self, run: Run, table: pd.DataFrame) -> pd.DataFrame:
         """The table with columns in front that say which run it is of: run, regime, seed, sweep columns, condition."""
-        settings = self._settings(run)
         columns = {RUN: run.run_id, REGIME: run.spec.regime, SEED: run.spec.seed}
-        columns |= {axis: _plain(settings.get(axis)) for axis in self.axes}
+        columns |= {axis: _plain(value) for axis, value in self._conditions.values(run.spec).items()}
         columns[CONDITION] = self.condition(run)
         for position, (key, value) in enumerate(columns.items()):
             table.insert(position, key, [value] * len(table))
@@ -288,11 +276,6 @@ def _recorded(run: Run) -> set[str]:
 
 def _needs(measure: str) -> set[str]:
     return set(registry.get("measure", measure).needs)
-
-
-def _probe_label(probe: dict[str, Any]) -> str:
-    options = ", ".join(f"{key}={value}" for key, value in options_of(probe).items())
-    return f"{probe['name']}({options})" if options else probe["name"]
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from clntk import registry
-from clntk.errors import DataError, ProtocolError
+from clntk.errors import DataError, OptionError, ProtocolError
 from clntk.protocol import expand, load
 from clntk.shape import TaskShape
 
@@ -130,7 +130,7 @@ def test_what_is_no_network_for_the_task_is_refused(mine, path, kwargs, message)
 
 @pytest.mark.parametrize("path", ["Net", "mine.py", ":Net", "mine.py:", "nope.py:Net"])
 def test_what_is_no_path_is_refused_before_anything_is_built(mine, path):
-    with pytest.raises(ValidationError, match=r"package.module:Class or file.py:Class|a file that exists"):
+    with pytest.raises(OptionError, match=r"package.module:Class or file.py:Class|a file that exists"):
         _custom(path)
 
 

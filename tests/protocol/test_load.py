@@ -294,3 +294,60 @@ def test_two_used_files_of_one_name_are_refused(tmp_path):
     (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(ProtocolError, match=r"use\.1: .*a second file called mine\.py"):
         load(tmp_path / "p.yaml")
+
+
+# --- published results ------------------------------------------------------------------------------------
+
+
+def _published(**keys):
+    claim = {"claim": "it is so", "published": 0.5, "finding": {"name": "level", "measure": "forgetting"}}
+    return [{**claim, "within": [0.4, 0.6], **keys}]
+
+
+def test_published_results_are_written_out_and_are_no_part_of_a_run_s_identity(write_protocol, tmp_path):
+    plain = expand(load(write_protocol(tmp_path)))
+    held = expand(load(write_protocol(tmp_path, published=_published())))
+    assert [spec.run_id for spec in held] == [spec.run_id for spec in plain]
+    assert held[0].published[0]["finding"] == {
+        "name": "level",
+        "measure": {"name": "forgetting"},
+        "value": None,
+        "where": None,
+    }
+    assert held[0].published[0]["seeds"] == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"within": [0.6, 0.4]}, "published.0.within: expected a lower and an upper bound"),
+        ({"within": [None, None]}, "published.0.within: expected a lower and an upper bound"),
+        ({"within": [0.4]}, "published.0.within"),
+        ({"finding": "levl"}, "published.0.finding.name: .*'level'"),
+        ({"finding": "level"}, "published.0.finding.measure: expected a value, found nothing"),
+        ({"finding": {"name": "level", "measure": "x", "were": {}}}, "published.0.finding.were: .*'where'"),
+        ({"clam": 1}, "published.0.clam: .*'claim'|published.0.clam"),
+    ],
+)
+def test_what_is_wrong_with_a_published_result_is_said(write_protocol, tmp_path, wrong, said):
+    with pytest.raises(ProtocolError, match=said):
+        load(write_protocol(tmp_path, published=_published(**wrong)))
+
+
+def test_a_finding_on_an_unknown_measure_is_found_before_anything_runs(write_protocol, tmp_path):
+    finding = {"name": "level", "measure": "forgeting"}
+    with pytest.raises(ProtocolError, match=r"published.0.finding.measure.name: .*'forgetting'"):
+        load(write_protocol(tmp_path, published=_published(finding=finding)))
+
+
+def test_what_a_finding_is_of_is_recorded(write_protocol, tmp_path):
+    finding = {"name": "level", "measure": "unit_tuning"}
+    path = write_protocol(tmp_path, measures=[], published=_published(finding=finding))
+    assert "activations" in {probe["name"] for probe in expand(load(path))[0].probes}
+
+
+def test_protocols_of_folders_inside_are_found_by_name(tmp_path, monkeypatch):
+    (tmp_path / "protocols" / "inner").mkdir(parents=True)
+    (tmp_path / "protocols" / "inner" / "deep.yaml").write_text("summary: hello")
+    monkeypatch.chdir(tmp_path)
+    assert find("deep") == tmp_path / "protocols" / "inner" / "deep.yaml"

@@ -1,0 +1,99 @@
+"""What tells runs of one protocol apart: regime, seed, and the settings that vary."""
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+from clntk.axes import REGIME, SEED
+from clntk.errors import DataError, did_you_mean
+from clntk.protocol.spec import RunSpec, options_of
+
+
+class Conditions:
+    """The settings of runs, as far as runs differ in them.
+
+    Args:
+        specs: of all runs that are looked at together.
+    """
+
+    def __init__(self, specs: Iterable[RunSpec]) -> None:
+        self.specs = list(specs)
+
+    @cached_property
+    def axes(self) -> list[str]:
+        """Dotted keys that differ between runs of one regime and seed-set: the sweep, however it came about."""
+        varying: dict[str, set[str]] = {}
+        for spec in self.specs:
+            for key, value in self._settings(spec).items():
+                varying.setdefault(key, set()).add(repr(value))
+        return [key for key, values in varying.items() if len(values) > 1]
+
+    @property
+    def regimes(self) -> list[str]:
+        """Regime labels, in the protocol's order."""
+        declared = [label for spec in self.specs for label in spec.regimes]
+        present = {spec.regime for spec in self.specs}
+        return [label for label in dict.fromkeys([*declared, *sorted(present)]) if label in present]
+
+    def values(self, spec: RunSpec) -> dict[str, Any]:
+        """The run's values on the axes; None where it has none."""
+        settings = self._settings(spec)
+        return {axis: settings.get(axis) for axis in self.axes}
+
+    def name(self, spec: RunSpec) -> str:
+        """The run's regime, with its values on the axes."""
+        settings = self._settings(spec)
+        return ", ".join(
+            [spec.regime, *(f"{axis}={settings[axis]}" for axis in self.axes if axis in settings)]
+        )
+
+    def rank(self, spec: RunSpec) -> tuple[Any, ...]:
+        """What runs are sorted by: regimes in the protocol's order, then settings from low to high, then seeds."""
+        values = self.values(spec).values()
+        ranks = [(0, v, "") if isinstance(v, int | float) else (1, 0, str(v)) for v in values]
+        return self.regimes.index(spec.regime), *ranks, spec.seed, spec.run_id
+
+    def agree(self, spec: RunSpec, wanted: Mapping[str, Any]) -> bool:
+        """Whether the run has these values of regime, seed or axes."""
+        has = {**self.values(spec), REGIME: spec.regime, SEED: spec.seed}
+        return all(has[key] == value for key, value in wanted.items())
+
+    def refuse_unknown(self, wanted: Iterable[str]) -> None:
+        """Check that runs can be told apart by these keys.
+
+        Raises:
+            DataError: for a key that they do not differ in.
+        """
+        known = [REGIME, SEED, *self.axes]
+        for key in wanted:
+            if key not in known:
+                hint = did_you_mean(key, known)
+                raise DataError(
+                    f"where: expected what the runs differ in ({', '.join(known)}), found {key!r}"
+                    f"{f'; {hint}' if hint else ''}"
+                )
+
+    def _settings(self, spec: RunSpec) -> dict[str, Any]:
+        """All that can tell runs of one regime and seed apart, by dotted key.
+
+        A run takes part in a sweep over another regime's option, too: it is what that regime is compared with there.
+        """
+        settings = spec.flat()
+        for key, value in spec.sweep.items():
+            settings.setdefault(key, self._swept.get((key, repr(value)), value))
+        settings["probes"] = ", ".join(_probe_label(probe) for probe in spec.probes)
+        settings |= {f"code.{name}": digest[:10] for name, digest in spec.code.items()}
+        return settings
+
+    @cached_property
+    def _swept(self) -> dict[tuple[str, str], Any]:
+        """Swept values as written → as the runs whose own option it is resolved them (10 → 10.0)."""
+        flat = ((spec.sweep, spec.flat()) for spec in self.specs)
+        return {
+            (key, repr(value)): own[key] for sweep, own in flat for key, value in sweep.items() if key in own
+        }
+
+
+def _probe_label(probe: dict[str, Any]) -> str:
+    options = ", ".join(f"{key}={value}" for key, value in options_of(probe).items())
+    return f"{probe['name']}({options})" if options else probe["name"]
