@@ -15,6 +15,8 @@ from clntk.runs.runset import RunSet
 NUMBERS = (
     "coding.one_task",
     "coding.tuned",
+    "coding.dip_p",
+    "units_to_decode_task.units",
     "unit_tuning.selectivity_corrected",
     "top_unit_overlap",
     "lesion_damage",
@@ -30,6 +32,7 @@ def coding(runs: RunSet) -> Answer:
     units = found.quantity("unit_tuning", "selectivity_corrected", without=(EVAL_TASK,), keep=findings.ends)
     top = found.quantity("top_unit_overlap", "overlap", reference="by_chance", keep=findings.last_pairs)
     damage = found.quantity("lesion_damage", "damage", reference="null_mean", keep=findings.last, of=of)
+    found.quantity("units_to_decode_task", "units", keep=findings.last)
     by_task = findings.whose_damage(damage)
     score = found.quantity("localism", "score", keep=findings.last, of=of)
     compared = {"by": LAYER, "reference": findings.REFERENCE}
@@ -71,6 +74,7 @@ def coding(runs: RunSet) -> Answer:
             "labels (grey: untrained); Jaccard overlap of two tasks' most active tenth of units (dashes: random "
             "sets). Middle and bottom: damage to a task when the units tuned to one are silenced, mean over layers "
             "(dashes, and in brackets: random groups of as many units); localism is (own − others)/max of that "
-            "damage, 1 if the own task alone suffers, 0 if others do as much. Tuning alone does not show protection."
+            "damage, 1 if the own task alone suffers, 0 if others do as much. Tuning alone does not show protection. "
+            "In the text: dip test (p small: two modes), and the fewest units that a sparse decoder tells the task by."
         ),
     )

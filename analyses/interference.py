@@ -17,6 +17,7 @@ from clntk.stats.phrases import number
 
 NUMBERS = (
     "cross_task_overlap",
+    "tangent_subspaces.overlap",
     "gradient_cosine",
     "prediction_fit.r2",
     "prediction_fit.slope",
@@ -34,6 +35,7 @@ def interference(runs: RunSet) -> Answer:
         rows.append(
             (matrices_height(matrices), partial(matrix_row, matrices, label="Kernel overlap", **labels))
         )
+    found.quantity("tangent_subspaces", "overlap", keep=last_pairs)
     fit = {name: found.quantity("prediction_fit", name, keep=last) for name in ("r2", "slope")}
     changes = found.quantity("predicted_output_change", "actual", reference="predicted", keep=last)
     if len(changes):

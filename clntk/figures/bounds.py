@@ -45,6 +45,13 @@ def _band(axis: plt.Axes, row: pd.Series) -> None:
     room = 0.12 * (np.ptp(edges) or abs(edges[0]) or 1)
     low, high = edges.min() - room, edges.max() + room
     axis.set(xlim=(low, high), ylim=(-1, 1))
-    axis.axvspan(max(row["least"], low), min(row["most"], high), facecolor="0.9", edgecolor="0.7", zorder=0, linewidth=0.8)
+    axis.axvspan(
+        max(row["least"], low),
+        min(row["most"], high),
+        facecolor="0.9",
+        edgecolor="0.7",
+        zorder=0,
+        linewidth=0.8,
+    )
     axis.locator_params(axis="x", nbins=5)
     axis.tick_params(axis="x", labelsize=7, length=2, pad=1)

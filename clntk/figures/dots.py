@@ -8,7 +8,7 @@ import pandas as pd
 
 from clntk.axes import CONDITION
 from clntk.figures.seeds import by_seed, over_seeds
-from clntk.figures.style import CHANCE, GUIDE, palette
+from clntk.figures.style import CHANCE, GUIDE, LETTERS, logarithmic, palette, shortened, wrapped
 
 SPREAD = 0.7  # of a category's width that its conditions take
 ROOM = 26  # letters below a panel; where labels need more, they are turned
@@ -53,15 +53,15 @@ def dots(
                 _one(axis, x, seeds[key].to_numpy(), means.loc[key], colour)
                 if key in references:
                     axis.hlines(references[key], x - 0.45 * width, x + 0.45 * width, color=CHANCE, lw=1.2)
-    ticks = [str(category).replace("_", " ") for category in order]
+    ticks = [name.replace("_", " ") for name in shortened(order)]
     crowded = len(order) > 1 and sum(map(len, ticks)) > ROOM
     axis.set_xticks(
         range(len(order)), ticks, rotation=40 if crowded else 0, ha="right" if crowded else "center"
     )
     axis.set_xlim(-0.5, len(order) - 0.5)
-    axis.set_ylabel(label)
+    axis.set_ylabel(wrapped(label, LETTERS))
     if log:
-        axis.set_yscale("log")
+        logarithmic(axis)
     else:
         axis.axhline(0, **GUIDE)  # differences are seen beside zero, not beside the lowest value
 

@@ -178,7 +178,10 @@ def against_untrained(table: pd.DataFrame) -> pd.DataFrame:
 
 def whose_damage(table: pd.DataFrame) -> pd.DataFrame:
     """Damage by lesions with the column ``to``: the task that the silenced units are tuned to, or other ones."""
-    return table if table.empty else table.assign(to=np.where(pairs(table), "other tasks", "own task"))
+    if table.empty:
+        return table
+    own = table.assign(to=np.where(pairs(table), "other tasks", "own task"))
+    return own.sort_values("to", ascending=False, kind="stable", ignore_index=True)
 
 
 def references(what: str, table: pd.DataFrame, *, by: str | None = None) -> str:

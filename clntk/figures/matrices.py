@@ -1,6 +1,7 @@
 """Task-by-task matrices, annotated."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -35,7 +36,7 @@ def matrices_of(table: pd.DataFrame, value: str, *, rows: str, columns: str) -> 
 def matrices_height(matrices: Mapping[str, pd.DataFrame]) -> float:
     """Inches that :func:`matrix_row` needs."""
     rows = -(-len(matrices) // abreast(len(matrices)))
-    return rows * max(1.2, 0.34 * max(len(matrix) for matrix in matrices.values()) + 0.95)
+    return rows * max(1.5, 0.34 * max(len(matrix) for matrix in matrices.values()) + 0.95)
 
 
 def matrix_row(
@@ -114,14 +115,16 @@ def _heat(
 
 def _numbers(matrix: pd.DataFrame, beside: pd.DataFrame | None) -> np.ndarray:
     """What is written in the cells."""
-    texts = matrix.map(_short)
+    largest = np.nanmax(np.abs(matrix.to_numpy(float)))
+    decimals = 3 if largest < 0.1 else 2
+    texts = matrix.map(partial(_short, decimals=decimals))
     if beside is not None:
         like = beside.reindex(index=matrix.index, columns=matrix.columns)
-        texts = texts + "\n(" + like.map(_short) + ")"
+        texts = texts + "\n(" + like.map(partial(_short, decimals=decimals)) + ")"
     return texts.to_numpy()
 
 
-def _short(value: float) -> str:
-    """Two decimals, and fewer of a number that would not fit its cell."""
-    decimals = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+def _short(value: float, decimals: int) -> str:
+    """So many decimals, and fewer of a number that would not fit its cell."""
+    decimals = decimals if abs(value) < 10 else 1 if abs(value) < 100 else 0
     return f"{value:z.{decimals}f}"

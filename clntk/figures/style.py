@@ -9,11 +9,13 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 COLUMN = 3.5  # inches: one column of a paper; two columns are 7.2
 PAGE = 7.2
 UNTRAINED = "#999999"  # the colour of what was not trained
 CHANCE = "#222222"  # and of what chance would give
+LETTERS = 20  # of a vertical axis' label in one line: more would not fit a panel's height
 GUIDE = {"color": "0.75", "linewidth": 0.8, "linestyle": ":", "zorder": 0}  # lines that are no data
 
 _RC = {
@@ -137,4 +139,23 @@ def dashed() -> Line2D:
 def wrapped(label: object, width: int = 26) -> str:
     """A label in lines of at most ``width`` characters, its underscores as spaces where it would be cut."""
     text = str(label)
-    return fill(text.replace("_", " "), width) if len(text) > width else text
+    return fill(text.replace("_", " "), width, break_long_words=False) if len(text) > width else text
+
+
+def shortened(names: Sequence[str]) -> list[str]:
+    """Dotted names without the leading parts that all share."""
+    parts = [str(name).split(".") for name in names]
+    while parts and len({part[0] for part in parts}) == 1 and all(len(part) > 1 for part in parts):
+        parts = [part[1:] for part in parts]
+    return [".".join(part) for part in parts]
+
+
+def logarithmic(axis: plt.Axes) -> None:
+    """A logarithmic vertical axis; with plain numbers where it spans less than a decade."""
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    if high < 10 * low:
+        for ticks in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+            ticks(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.yaxis.set_minor_locator(LogLocator(subs="all", numticks=6))

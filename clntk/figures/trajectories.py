@@ -8,9 +8,10 @@ import pandas as pd
 
 from clntk.axes import CHECKPOINT, CONDITION, LABELS, SEED, TASK
 from clntk.figures.seeds import by_seed, over_seeds
-from clntk.figures.style import GUIDE, palette
+from clntk.figures.style import GUIDE, LETTERS, logarithmic, palette, wrapped
 
-CROWDED = 4  # checkpoints; beyond, their labels are turned
+CROWDED = 4  # checkpoints; beyond, their labels are turned,
+ROOM = 16  # as they are where they have more letters than this together
 
 
 def trajectory(
@@ -48,15 +49,15 @@ def trajectory(
                 mean = over_seeds(part, reference, [CHECKPOINT])["estimate"].reindex(order)
                 axis.plot(range(len(order)), mean, color=colours[condition], linewidth=1, linestyle="--")
     _mark_switches(axis, table, order)
-    crowded = len(order) > CROWDED
+    crowded = len(order) > CROWDED or sum(map(len, order)) > ROOM
     axis.set_xticks(
         np.arange(len(order)), order, rotation=45 if crowded else 0, ha="right" if crowded else "center"
     )
     axis.set_xlim(-0.3, len(order) - 0.7)
     axis.set_xlabel(LABELS[CHECKPOINT])
-    axis.set_ylabel(label)
+    axis.set_ylabel(wrapped(label, LETTERS))
     if log:
-        axis.set_yscale("log")
+        logarithmic(axis)
 
 
 def _one(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 
 from clntk.figures.style import PAGE, palette
@@ -40,6 +41,12 @@ def _panel(axis: plt.Axes, rows: pd.DataFrame, conditions: list[str], colours: M
     least = float(rows["least"].iloc[0])
     for position, condition in enumerate(conditions):
         row, colour = rows.loc[condition], colours[condition]
+        if not np.isfinite(row["estimate"]):
+            middle = ("axes fraction", "data")
+            axis.annotate(
+                "not defined", (0.5, position), xycoords=middle, fontsize=7, color="0.4", ha="center"
+            )
+            continue
         axis.plot([row["low"], row["high"]], [position] * 2, color=colour, linewidth=1.4)
         axis.plot(
             row["estimate"],

@@ -1,5 +1,6 @@
 """What tells runs of one protocol apart: regime, seed, and the settings that vary."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
@@ -41,11 +42,17 @@ class Conditions:
         return {axis: settings.get(axis) for axis in self.axes}
 
     def name(self, spec: RunSpec) -> str:
-        """The run's regime, with its values on the axes."""
+        """The run's regime, with its values on the axes, these by the shortest names that tell them apart."""
         settings = self._settings(spec)
-        return ", ".join(
-            [spec.regime, *(f"{axis}={settings[axis]}" for axis in self.axes if axis in settings)]
-        )
+        told = (f"{short}={settings[axis]}" for axis, short in self.short.items() if axis in settings)
+        return ", ".join([spec.regime, *told])
+
+    @cached_property
+    def short(self) -> dict[str, str]:
+        """Axis → the last part of its key, or of a component's name the component; the key itself where two agree."""
+        ends = {axis: axis.removesuffix(".name").rpartition(".")[-1] for axis in self.axes}
+        shared = {end for end, n in Counter(ends.values()).items() if n > 1}
+        return {axis: axis if end in shared else end for axis, end in ends.items()}
 
     def rank(self, spec: RunSpec) -> tuple[Any, ...]:
         """What runs are sorted by: regimes in the protocol's order, then settings from low to high, then seeds."""

@@ -78,6 +78,11 @@ class RunSet:
         """
         return self._conditions.axes
 
+    @property
+    def short_axes(self) -> dict[str, str]:
+        """The axes, and what they are called in the names of conditions."""
+        return self._conditions.short
+
     def condition(self, run: Run) -> str:
         """The run's regime, with its values on the sweep axes."""
         return self._conditions.name(run.spec)

@@ -1,6 +1,6 @@
 """Estimates as sentences."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 def estimates(runs: "RunSet", measures: Iterable[str]) -> str:
     """One sentence a measure: each regime's mean over seeds with its 95 % interval and n."""
     table = compare_regimes(runs, list(measures))
-    axes = runs.axes
     lines = []
     for measure, rows in table.groupby("measure", sort=False):
-        parts = [f"{_condition(row, axes)} {interval(row)}" for _, row in rows.iterrows()]
+        parts = [f"{_condition(row, runs.short_axes)} {interval(row)}" for _, row in rows.iterrows()]
         lines.append(f"{words(str(measure))}: {'; '.join(parts)}.")
     return "\n".join(lines)
 
@@ -81,5 +80,5 @@ def words(measure: str) -> str:
 _SUPERSCRIPT = dict(zip("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", strict=True))
 
 
-def _condition(row: pd.Series, axes: list[str]) -> str:
-    return ", ".join([str(row["regime"]), *(f"{axis}={row[axis]}" for axis in axes)])
+def _condition(row: pd.Series, axes: Mapping[str, str]) -> str:
+    return ", ".join([str(row["regime"]), *(f"{short}={row[axis]}" for axis, short in axes.items())])

@@ -62,14 +62,14 @@ def test_dots_are_means_with_their_seeds_intervals_and_references(table):
 
 def test_conditions_stand_side_by_side_and_long_labels_are_turned(table):
     _, (axis,) = panels(1)
-    named = table.assign(layer="a_very_long_name." + table["layer"])
+    named = table.assign(layer="net." + table["layer"] + "_of_a_very_long_name")
     dots(axis, named, "value", by="layer", conditions=["rich", "lazy"], label="v")
     x = sorted(
         {float(np.ravel(line.get_xdata())[0]) for line in axis.get_lines() if line.get_marker() == "o"}
     )
     assert x == pytest.approx([-0.175, 0.175, 0.825])
     assert axis.get_xticklabels()[0].get_rotation() == 40
-    assert axis.get_xticklabels()[0].get_text() == "a very long name.low"
+    assert axis.get_xticklabels()[0].get_text() == "low of a very long name"
 
 
 def test_zeros_have_no_place_on_a_logarithmic_axis(table):

@@ -6,8 +6,20 @@ import pandas as pd
 import pytest
 
 from clntk.figures.answer import Answer
-from clntk.figures.matrices import matrices_of, matrix_row
-from clntk.figures.style import abreast, dashed, grid, house_style, legend, palette, panels, stacked
+from clntk.figures.matrices import _numbers, matrices_of, matrix_row
+from clntk.figures.style import (
+    abreast,
+    dashed,
+    grid,
+    house_style,
+    legend,
+    logarithmic,
+    palette,
+    panels,
+    shortened,
+    stacked,
+    wrapped,
+)
 from clntk.figures.trajectories import trajectory
 from clntk.figures.units import class_bars, rainclouds
 from clntk.stats.intervals import bootstrap_interval
@@ -240,3 +252,35 @@ def test_the_legend_names_each_condition_once_in_its_colour():
         palette(["rich", "lazy"]).values()
     )
     assert [handle.get_marker() for handle in found.legend_handles[:2]] == ["s", "D"]
+
+
+# --- labels and scales ------------------------------------------------------------------------------------
+
+
+def test_names_lose_what_all_share():
+    assert shortened(["net.a.w", "net.b.w"]) == ["a.w", "b.w"]
+    assert shortened(["a", "b.c"]) == ["a", "b.c"]
+    assert shortened(["net.a"]) == ["a"]
+    assert shortened([]) == []
+
+
+def test_long_words_are_not_broken():
+    assert wrapped("rich, schedule=interleaved now", 12) == "rich,\nschedule=interleaved\nnow"
+
+
+@pytest.mark.parametrize(("values", "plain"), [([0.6, 0.9], True), ([0.01, 10.0], False)])
+def test_a_logarithmic_axis_of_less_than_a_decade_has_plain_numbers(values, plain):
+    figure, (axis,) = panels(1)
+    axis.plot(values)
+    logarithmic(axis)
+    figure.canvas.draw()
+    texts = [
+        t.get_text() for t in (*axis.get_yticklabels(), *axis.get_yticklabels(minor=True)) if t.get_text()
+    ]
+    assert texts
+    assert all("10^" not in text for text in texts) == plain
+
+
+def test_small_numbers_have_three_decimals():
+    assert _numbers(pd.DataFrame([[0.0123, -0.05]]), None).tolist() == [["0.012", "-0.050"]]
+    assert _numbers(pd.DataFrame([[0.0123, -0.5]]), None).tolist() == [["0.01", "-0.50"]]

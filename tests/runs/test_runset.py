@@ -6,6 +6,8 @@ import xarray as xr
 
 import clntk
 from clntk.errors import DataError, StoreError, UnknownName
+from clntk.protocol.spec import RunSpec
+from clntk.runs.conditions import Conditions
 from clntk.runs.runset import RunSet, unfinished
 from clntk.runs.store import RunStore, State
 
@@ -106,7 +108,7 @@ class TestSettings:
     def test_a_sweep_is_an_axis_in_its_own_order(self, widths):
         assert widths.axes == ["model.width"]
         assert clntk.open_runs(widths.root).conditions == [
-            "rich, model.width=4", "rich, model.width=12", "lazy, model.width=4", "lazy, model.width=12",
+            "rich, width=4", "rich, width=12", "lazy, width=4", "lazy, width=12",
         ]  # fmt: skip
 
     def test_different_widths_are_never_pooled(self, widths):
@@ -129,7 +131,7 @@ class TestSettings:
             "smoke", [*QUICK, "sweep={regimes.lazy.alpha: [100, 10]}", "seeds=2"], store=tmp_path
         )
         assert runs.conditions == [
-            f"{regime}, regimes.lazy.alpha={alpha}" for regime in ("rich", "lazy") for alpha in (10.0, 100.0)
+            f"{regime}, alpha={alpha}" for regime in ("rich", "lazy") for alpha in (10.0, 100.0)
         ]
         table = clntk.compare_regimes(runs, ["average_accuracy"])
         assert table["regimes.lazy.alpha"].tolist() == [10.0, 10.0, 100.0, 100.0]
@@ -265,3 +267,21 @@ class TestScalars:
         for measure in ("kernel_distance", "relative_weight_change"):
             assert table.estimate[measure, "rich"] > 10 * table.estimate[measure, "lazy"]
         assert (table.baseline == "rich").all()
+
+
+def test_conditions_are_named_by_the_shortest_keys_that_tell_them_apart():
+    def spec(**parts):
+        named = {part: {"name": "n", **parts.get(part, {})} for part in ("stream", "model", "strategy")}
+        return RunSpec("p", "rich", 0, *named.values(), {"name": "standard"}, [], regimes=["rich"])
+
+    width, other = spec(model={"width": 4}), spec(model={"width": 8}, strategy={"name": "ewc"})
+    conditions = Conditions([width, other])
+    assert [conditions.name(s) for s in (width, other)] == [
+        "rich, width=4, strategy=n",
+        "rich, width=8, strategy=ewc",
+    ]
+    width, other = (
+        spec(model={"width": 4}, stream={"width": 1}),
+        spec(model={"width": 8}, stream={"width": 2}),
+    )
+    assert Conditions([width, other]).name(other) == "rich, stream.width=2, model.width=8"

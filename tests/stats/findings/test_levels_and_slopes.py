@@ -64,11 +64,9 @@ def test_a_level_of_one_of_several_values_with_the_measure_s_options():
 
 def test_settings_must_choose_one_condition():
     runs = powers([1, 2])
-    with pytest.raises(
-        DataError, match=r"found 3: rich, model.width=4; rich, model.width=8; rich, model.width=64"
-    ):
+    with pytest.raises(DataError, match=r"found 3: rich, width=4; rich, width=8; rich, width=64"):
         found("level", runs, measure="known")
-    with pytest.raises(DataError, match=r"no run has \{'model.width': 5\}; there are rich, model.width=4; "):
+    with pytest.raises(DataError, match=r"no run has \{'model.width': 5\}; there are rich, width=4; "):
         found("level", runs, measure="known", where={"model.width": 5})
     with pytest.raises(DataError, match=r"found 'model.with'; did you mean 'model.width'\?"):
         found("level", runs, measure="known", where={"model.with": 4})
