@@ -75,20 +75,24 @@ def _along(
 def _one_against_all(
     values: np.ndarray, codes: np.ndarray, strength: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights, shape (labels, units), and offsets, shape (labels)."""
+    """Weights, shape (labels, units), and offsets, shape (labels); of two labels, one decoder is the other's mirror."""
+    from sklearn import config_context
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     decoders = []
-    for label in range(codes.max() + 1):
+    two = codes.max() == 1
+    for label in [1] if two else range(codes.max() + 1):
         decoder = LogisticRegression(
             l1_ratio=1.0, solver="liblinear", C=strength, class_weight="balanced", random_state=seed
         )
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), config_context(assume_finite=True, skip_parameter_validation=True):
             # the weakest penalties may need more sweeps than they get; what they read is an upper bound anyway
             warnings.simplefilter("ignore", ConvergenceWarning)
             decoders.append(decoder.fit(values, codes == label))
-    return np.concatenate([d.coef_ for d in decoders]), np.concatenate([d.intercept_ for d in decoders])
+    weights = np.concatenate([decoder.coef_ for decoder in decoders])
+    offsets = np.concatenate([decoder.intercept_ for decoder in decoders])
+    return (np.concatenate([-weights, weights]), np.append(-offsets, offsets)) if two else (weights, offsets)
 
 
 def units_needed(units: np.ndarray, accuracy: np.ndarray, fraction: float, chance: float) -> float:

@@ -36,6 +36,7 @@ class Run:
         self.path = path
         self.spec, self.provenance = read_published(path)
         self._facts: dict[str, Any] = {}
+        self.measured: dict[Any, Any] = {}  # what measures gave of it
 
     @property
     def run_id(self) -> str:

@@ -224,14 +224,18 @@ class RunSet:
 
     @staticmethod
     def _result(run: Run, name: str, options: dict[str, Any]) -> xr.DataArray | xr.Dataset:
+        """A measure of one run, computed once for as long as the run is open."""
         entry = registry.get("measure", name)
+        key = (entry.function, repr(sorted(options.items())))
+        if key in run.measured:
+            return run.measured[key]
         result = entry(*(run.fact(need) for need in entry.needs), **options)
         if not isinstance(result, xr.DataArray | xr.Dataset):
             raise DataError(
                 f"measure {name!r} in {entry.source}: expected an xarray DataArray or Dataset back, "
                 f"found {type(result).__name__}; wrap a single number as xr.DataArray(number)"
             )
-        return result
+        return run.measured.setdefault(key, result)
 
     def labelled(self, run: Run, table: pd.DataFrame) -> pd.DataFrame:
         """The table with columns in front that say which run it is of: run, regime, seed, sweep columns, condition."""

@@ -5,9 +5,11 @@ import pytest
 import xarray as xr
 
 import clntk
+from clntk import registry
 from clntk.errors import DataError, StoreError, UnknownName
 from clntk.protocol.spec import RunSpec
 from clntk.runs.conditions import Conditions
+from clntk.runs.opened import Run
 from clntk.runs.runset import RunSet, unfinished
 from clntk.runs.store import RunStore, State
 
@@ -285,3 +287,19 @@ def test_conditions_are_named_by_the_shortest_keys_that_tell_them_apart():
         spec(model={"width": 8}, stream={"width": 2}),
     )
     assert Conditions([width, other]).name(other) == "rich, stream.width=2, model.width=8"
+
+
+def test_a_measure_is_computed_once_a_run_and_set_of_options(smoke_runs):
+    calls = []
+
+    @registry.register("measure")
+    def counted(outputs, *, by: float = 1.0) -> xr.DataArray:
+        """How often it was asked."""
+        calls.append(by)
+        return xr.DataArray(by)
+
+    runs = RunSet([Run(next(iter(smoke_runs)).path)])
+    for options in ({}, {}, {"by": 2.0}, {"by": 2.0}):
+        assert runs.measure("counted", **options)["counted"].tolist() == [options.get("by", 1.0)]
+        runs.where({}).scalars([{"name": "counted", **options}])
+    assert calls == [1.0, 2.0]

@@ -31,7 +31,7 @@ def run(regime, seed, known, **settings):
     spec = RunSpec(
         "p", regime, seed, {"name": "s"}, model, strategy, {"name": regime}, [], regimes=["rich", "lazy"]
     )
-    return SimpleNamespace(spec=spec, run_id=spec.run_id, fact=lambda name: known)
+    return SimpleNamespace(spec=spec, run_id=spec.run_id, fact=lambda name: known, measured={})
 
 
 def powers(exponents, *, widths=(4, 8, 64), regime="rich", factor=1.0):
