@@ -202,6 +202,18 @@ def check_regimes(
 
 
 @app.command()
+def new(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="protocol, measure or stream.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write to.")] = Path(),
+) -> None:
+    """Write a commented starter for a component of your own, with a test that passes."""
+    from clntk.commands import write_starter
+
+    write_starter(kind, name, out)
+
+
+@app.command()
 def schema(use: UseOption = None) -> None:
     """Print the JSON schema of protocols, for editors."""
     from clntk.commands import print_schema

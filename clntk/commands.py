@@ -156,6 +156,18 @@ def analyze_runs(
         typer.echo(str(path))
 
 
+def write_starter(kind: str, name: str, out: Path) -> None:
+    from clntk.starters.write import start
+
+    component, test = start(kind, name, out)
+    ways = {
+        "protocol": f"clntk run {component}",
+        "measure": f"clntk compare RUNS --use {component} -m {name}",
+    }
+    way = ways.get(kind, f"clntk run smoke stream.name={name} 'use=[{component.resolve()}]'")
+    typer.echo(f"{component}\n{test}\n\nTry: {way}\nTest: python -m pytest {test}")
+
+
 def compare_runs(
     runs: Path,
     measures: list[str] | None,

@@ -236,6 +236,14 @@ class TestAnalyze:
         assert "expected key=value, found 'smoke'" in done.err
 
 
+class TestNew:
+    def test_a_starter_is_written_and_told_how_to_try(self, tmp_path, cli):
+        done = cli("new", "measure", "mine", "--out", tmp_path)
+        assert done.code == 0
+        assert {path.name for path in tmp_path.iterdir()} == {"mine.py", "test_mine.py"}
+        assert f"Try: clntk compare RUNS --use {tmp_path / 'mine.py'} -m mine" in done.out
+
+
 class TestList:
     def test_every_kind_with_everything_registered(self, cli):
         done = cli("list")
