@@ -275,3 +275,10 @@ def test_blocks_that_do_not_fit_together():
         join_blocks([[np.ones((2, 2)), np.ones((3, 2))]])
     with pytest.raises(DataError, match=r"StoredGradients.directions: expected at least 1, found 0"):
         StoredGradients(directions=0)
+
+
+def test_a_single_task_is_never_forgotten():
+    alone = continual_regression(np.eye(2), [np.ones((2, 1))]).train
+    assert np.isnan(alone.forgetting).all()
+    assert np.isnan(alone.backward_transfer)
+    np.testing.assert_array_equal(alone.forward_transfer, [0.0])
