@@ -1,6 +1,5 @@
 """A protocol expanded into run specs: sweep × regimes × seeds."""
 
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ from clntk import registry
 from clntk.protocol.load import with_options
 from clntk.protocol.model import Component, Protocol, normalised
 from clntk.protocol.spec import RunSpec, content_hash
+from clntk.protocol.sweep import cells
 
 ALWAYS = ("weights", "outputs")  # from these every other fact can be computed again
 
@@ -15,10 +15,8 @@ ALWAYS = ("weights", "outputs")  # from these every other fact can be computed a
 def expand(protocol: Protocol) -> list[RunSpec]:
     """The run specs, seeds innermost, in an order that never changes."""
     raw = protocol.model_dump(mode="json")
-    keys = list(protocol.sweep)
     specs = []
-    for values in product(*protocol.sweep.values()):
-        cell = dict(zip(keys, values, strict=True))
+    for cell in cells(protocol.sweep):
         point = Protocol.model_validate(normalised(with_options({**raw, "sweep": {}}, cell)))
         for label in point.regimes:
             specs += [_spec(point, label, seed, cell) for seed in point.seed_list]

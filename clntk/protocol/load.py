@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from importlib.resources import files
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from clntk import registry
 from clntk.errors import ClntkError, Problem, ProtocolError, UnknownName, did_you_mean
 from clntk.protocol.model import Protocol, normalised, problems_of
+from clntk.protocol.sweep import cells, points
 from clntk.shipped import folder
 
 ENTRY_POINT_GROUP = "clntk.protocols"
@@ -138,11 +138,12 @@ def _load_used(path: Path, use: Any) -> Any:
 def _sweep_problems(raw: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
     """What is wrong with swept values beyond the known problems: each value in its place, then all combinations."""
     sweep: dict[str, list[Any]] = raw["sweep"]
-    singly = [{key: value} for key, values in sweep.items() for value in values]
+    if any(problem.path == "sweep" for problem in known):
+        return []  # not a grid
+    singly = [cell for key, values in sweep.items() for cell in points(key, values)]
     problems = [problem for cell in singly for problem in _cell_problems(raw, cell, known)]
     if not problems and len(sweep) > 1:
-        cells = [dict(zip(sweep, values, strict=True)) for values in product(*sweep.values())]
-        problems = [problem for cell in cells for problem in _cell_problems(raw, cell, known)]
+        problems = [problem for cell in cells(sweep) for problem in _cell_problems(raw, cell, known)]
     return problems
 
 

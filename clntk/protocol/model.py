@@ -9,6 +9,7 @@ from clntk import registry
 from clntk.errors import Problem, UnknownName, did_you_mean
 from clntk.problems import from_pydantic
 from clntk.protocol.spec import options_of
+from clntk.protocol.sweep import refuse_sweep
 
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 Seed = Annotated[int, Field(ge=0)]
@@ -68,7 +69,8 @@ class Protocol(BaseModel):
     measures: list[Component] = Field(default_factory=list)
     seeds: Annotated[int, Field(ge=1)] | list[Seed] = 1
     sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
-        default_factory=dict, description="grid over dotted keys"
+        default_factory=dict,
+        description='grid over dotted keys; those of "one.key, another.key" move together, with lists of values',
     )
     use: list[str] = Field(default_factory=list, description="files with components of your own")
     device: str = "cpu"
@@ -84,6 +86,12 @@ class Protocol(BaseModel):
             )
             if repeated:
                 raise ValueError(f"every value once ({repeated[0]!r} is repeated in {key})")
+        return given
+
+    @field_validator("sweep")
+    @classmethod
+    def _axes(cls, given: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        refuse_sweep(given)
         return given
 
     @property

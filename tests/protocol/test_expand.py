@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from clntk.protocol import Protocol, RunSpec, expand
+from clntk.errors import ProtocolError
+from clntk.protocol import Protocol, RunSpec, expand, load
 from clntk.protocol.expand import needed_probes
 from clntk.registry import use
 
@@ -180,3 +181,35 @@ def test_listed_probes_are_kept_and_the_essential_ones_added():
     measures = [_component("unit_tuning")]
     assert _probes(probes=[_component("kernels")], measures=measures) == ["kernels", "outputs", "weights"]
     assert _probes(probes=[_component("weights"), _component("outputs")]) == ["outputs", "weights"]
+
+
+# --- keys that move together ------------------------------------------------------------------------------
+
+
+def test_keys_that_move_together_are_one_axis(write_protocol, tmp_path):
+    sweep = {"stream.schedule, strategy.lr": [["blocked", 0.1], ["joint", 0.2]], "model.width": [4, 8]}
+    specs = expand(load(write_protocol(tmp_path, sweep=sweep)))
+    found = [(s.stream["schedule"], s.strategy["lr"], s.model["width"]) for s in specs]
+    assert found == [("blocked", 0.1, 4), ("blocked", 0.1, 8), ("joint", 0.2, 4), ("joint", 0.2, 8)]
+    assert specs[1].sweep == {"stream.schedule": "blocked", "strategy.lr": 0.1, "model.width": 8}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "said"),
+    [
+        (
+            {"model.width, strategy.lr": [[4, 0.1], [8]]},
+            r"lists of 2 values, one for each key \(\[8\] is none\)",
+        ),
+        ({"model.width, strategy.lr": [4, 8]}, r"lists of 2 values, one for each key \(4 is none\)"),
+        (
+            {"model.width, strategy.lr": [[4, 0.1]], "model.width": [8]},
+            r"every key once \(model.width is repeated\)",
+        ),
+        ({"model.width, model.width": [[4, 4]]}, r"every key once \(model.width, model.width is repeated\)"),
+        ({"model.width, strategy.lrr": [[4, 0.1]]}, r"unknown key 'lrr'; did you mean 'lr'"),
+    ],
+)
+def test_what_is_wrong_with_keys_that_move_together_is_said(write_protocol, tmp_path, sweep, said):
+    with pytest.raises(ProtocolError, match=said):
+        load(write_protocol(tmp_path, sweep=sweep))
