@@ -11,6 +11,8 @@ from clntk.strategies.learner import Setup
 from clntk.strategies.requirements import check
 from clntk.streams.base import TaskStream
 
+TOLD = 3  # conditions named of those that have the same problem
+
 
 def preflight(specs: Iterable[RunSpec]) -> None:
     """Build each distinct condition once, for its first seed, and gather what does not fit.
@@ -21,21 +23,26 @@ def preflight(specs: Iterable[RunSpec]) -> None:
     Raises:
         ProtocolError: with every combination that cannot be trained.
     """
-    problems, protocol = [], ""
+    wrong: dict[str, list[str]] = {}  # what is said → the conditions that it is said of
+    protocol = ""
     for spec in _distinct(specs):
         protocol = spec.protocol
         try:
             _fit(spec)
         except ClntkError as error:
             sweep = "".join(f", {key}={value}" for key, value in spec.sweep.items())
-            expected = "a stream, model, regime and strategy that fit together"
-            problems.append(
-                Problem(f"regimes.{spec.regime}{sweep}", expected, "the error below", f"\n    {error}")
-            )
+            wrong.setdefault(str(error), []).append(f"regimes.{spec.regime}{sweep}")
         except Exception:
             continue
-    if problems:
-        raise ProtocolError(protocol, problems)
+    if wrong:
+        raise ProtocolError(protocol, [_problem(said, places) for said, places in wrong.items()])
+
+
+def _problem(said: str, places: list[str]) -> Problem:
+    """What is wrong with a condition, or with several alike."""
+    expected = "a stream, model, regime and strategy that fit together"
+    others = f" and {len(places) - TOLD} conditions more" if len(places) > TOLD else ""
+    return Problem("; ".join(places[:TOLD]) + others, expected, "the error below", f"\n    {said}")
 
 
 def _fit(spec: RunSpec) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 import clntk
 from clntk.errors import ProtocolError
-from clntk.protocol import expand, load
+from clntk.protocol import available, expand, load
 from clntk.registry import register
 from clntk.runs.preflight import preflight
 
@@ -25,17 +25,17 @@ def test_all_conditions_that_do_not_fit_are_named_at_once():
     assert "expected squared_error or sum_squared_error" in second
 
 
-def test_sweep_points_are_told_apart():
-    problems = problems_of("split_digits", ["sweep.stream.n_tasks=[2,11]", "seeds=1"])
-    assert [problem.partition(":")[0] for problem in problems] == [
-        "regimes.rich, stream.n_tasks=11",
-        "regimes.lazy, stream.n_tasks=11",
-    ]
+def test_sweep_points_are_told_apart_and_what_is_wrong_with_several_is_said_once():
+    (problem,) = problems_of("split_digits", ["sweep.stream.n_tasks=[2,11]", "seeds=1"])
+    assert problem.partition(":")[0] == "regimes.rich, stream.n_tasks=11; regimes.lazy, stream.n_tasks=11"
+    swept = "sweep={stream.n_tasks: [11], model.width: [4, 8, 16]}"
+    (problem,) = problems_of("split_digits", [swept, "seeds=1"])
+    assert problem.partition(":")[0].endswith("width=8 and 3 conditions more")
 
 
 def test_every_shipped_protocol_fits():
-    for name in ("smoke", "digits_rich_vs_lazy", "split_digits", "context_blobs"):
-        preflight(expand(load(name)))
+    for name in available():
+        preflight(expand(load(name, ["seeds=1"])))
 
 
 def test_nothing_is_written_for_a_protocol_that_does_not_fit(tmp_path):
@@ -57,7 +57,7 @@ TEACHERS = ["stream.name=teacher_student", "seeds=1"]
 
 
 def test_accuracy_of_float_targets_is_refused_before_training(tmp_path):
-    (problem, _) = problems_of("smoke", TEACHERS)
+    (problem,) = problems_of("smoke", TEACHERS)
     assert "found average_accuracy, forgetting; ask for losses instead" in problem
     with pytest.raises(ProtocolError, match="do not say what is right"):
         clntk.run("smoke", TEACHERS, store=tmp_path / "runs")
