@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench-ntk bench-training lint clean
+.PHONY: demo test bench-ntk bench-training replications replications-quick lint clean
 
 demo: $(VENV)/.installed  ## rich against lazy on five permuted-digit tasks, training to report
 	$(BIN)/clntk run digits_rich_vs_lazy --store runs/demo
@@ -18,6 +18,12 @@ bench-ntk: $(VENV)/.installed  ## the tangent kernel beside its peers: about ten
 
 bench-training: $(VENV)/.installed  ## training beside a hand-written loop and stock Avalanche: about three minutes
 	$(BIN)/python benchmarks/training.py
+
+replications: $(VENV)/.installed  ## published results at full size, and one page on them; goes on where it was stopped
+	$(BIN)/clntk replicate --store runs/replications
+
+replications-quick: $(VENV)/.installed  ## the same with fewer seeds and wider tolerances
+	$(BIN)/clntk replicate --quick --store runs/replications-quick
 
 lint: $(VENV)/.installed  ## style and the direction of imports
 	$(BIN)/ruff check .

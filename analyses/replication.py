@@ -12,7 +12,7 @@ from clntk.protocol import load
 from clntk.registry import register
 from clntk.runs.runset import RunSet
 from clntk.stats.phrases import bounded, number
-from clntk.stats.replication import REPRODUCED, replicated
+from clntk.stats.replication import REPRODUCED, replicated, tolerance
 
 
 @register("analysis", place=20)
@@ -57,12 +57,6 @@ def _sentence(row: Any) -> str:
     spread = f" ± {number(row['sd'])}" if row["n"] > 1 else ""
     return (
         f"{row['claim']}: {row['verdict']}. Published {row['published']}; measured "
-        f"{bounded(row['mean'], row['low'], row['high'])}{spread} (n = {row['n']}); {_tolerance(row)}."
+        f"{bounded(row['mean'], row['low'], row['high'])}{spread} (n = {row['n']}); "
+        f"tolerance: {tolerance(row['least'], row['most'])}."
     )
-
-
-def _tolerance(row: Any) -> str:
-    low, high = number(row["least"]), number(row["most"])
-    if row["least"] == float("-inf"):
-        return f"tolerance: at most {high}"
-    return f"tolerance: at least {low}" if row["most"] == float("inf") else f"tolerance: {low} to {high}"

@@ -35,7 +35,7 @@ RetryOption = Annotated[
 TogetherOption = Annotated[
     bool,
     typer.Option(
-        "--together",
+        "--together/--one-by-one",
         help="Train regimes and seeds whose networks are alike as one batched computation: faster.",
     ),
 ]
@@ -73,6 +73,27 @@ def run(
 
     how = {"engine": engine, "retry_failed": retry_failed, "together": together}
     run_protocol(protocol, overrides or [], store, **how)
+
+
+@app.command()
+def replicate(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[PROTOCOL]...", help="By default all replications.")
+    ] = None,
+    store: StoreOption = Path("runs/replications"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer seeds and wider tolerances, as the protocols say.")
+    ] = False,
+    engine: EngineOption = "serial",
+    retry_failed: RetryOption = False,
+    together: TogetherOption = True,
+    out: OutOption = None,
+) -> None:
+    """Run the replications of published results, and write one page with what was reproduced and what was not."""
+    from clntk.commands import replicate_published
+
+    how = {"engine": engine, "retry_failed": retry_failed, "together": together}
+    replicate_published(names or [], store, out, quick=quick, **how)
 
 
 @app.command()

@@ -30,6 +30,25 @@ def run_protocol(protocol: str, overrides: list[str], store: Path, **how: Any) -
     _carry_out(specs, store, how, ["run", protocol, *overrides, "--store", str(store)])
 
 
+def replicate_published(names: list[str], store: Path, out: Path | None, *, quick: bool, **how: Any) -> None:
+    from clntk.protocol.expand import expand
+    from clntk.protocol.load import load, replications
+    from clntk.report.replications import write_replications
+    from clntk.runs.runset import open_runs
+
+    chosen = {name: expand(load(name, quick=quick)) for name in names or replications()}
+    again = ["replicate", *names, "--store", str(store), *(["--quick"] if quick else [])]
+    for name, specs in chosen.items():
+        typer.echo(f"{name}:")
+        _carry_out(specs, store, how, again)
+    opened = open_runs(store)
+    sets = (opened.only(spec.run_id for spec in specs) for specs in chosen.values())
+    page, table = write_replications(sets, (out or store) / "replications.html")
+    for verdict, rows in table.groupby("verdict", sort=False):
+        typer.echo(f"{verdict}: {len(rows)} of {len(table)}")
+    typer.echo(str(page))
+
+
 def resume_runs(runs: Path, protocol: str | None, **how: Any) -> None:
     from clntk.runs.runset import open_runs, unfinished
 

@@ -236,6 +236,39 @@ class TestAnalyze:
         assert "expected key=value, found 'smoke'" in done.err
 
 
+class TestReplicate:
+    def test_a_protocol_is_run_and_its_published_results_are_on_one_page(self, write_protocol, tmp_path, cli):
+        finding = {"name": "level", "measure": "average_accuracy"}
+        published = [
+            {
+                "claim": "it is <easy>",
+                "published": 1,
+                "finding": finding,
+                "within": [0, 1],
+                "seeds": 3,
+                "quick": [0, 1],
+            },
+            {"claim": "it is hard", "published": 2, "finding": finding, "within": [2, None]},
+        ]
+        path = write_protocol(tmp_path, published=published, seeds=3, quick=["seeds=1"])
+        done = cli("replicate", path, "--store", tmp_path / "runs", "--quick", "--out", tmp_path / "out")
+        assert done.code == 0
+        assert "1 of 1 runs done" in done.out
+        assert "reproduced: 1 of 2" in done.out
+        page = (tmp_path / "out" / "replications.html").read_text(encoding="utf-8")
+        assert "1 of 2 results reproduced" in page
+        assert "it is &lt;easy&gt;" in page
+        assert "not reproduced" in page
+        table = pd.read_csv(tmp_path / "out" / "replications.csv")
+        assert table["verdict"].tolist() == ["reproduced", "not reproduced"]
+        assert table["n"].tolist() == [1, 1]
+
+    def test_without_published_results_there_is_nothing_to_say(self, write_protocol, tmp_path, cli):
+        done = cli("replicate", write_protocol(tmp_path), "--store", tmp_path / "runs")
+        assert done.code == 1
+        assert "held against published results, found none" in done.err
+
+
 class TestNew:
     def test_a_starter_is_written_and_told_how_to_try(self, tmp_path, cli):
         done = cli("new", "measure", "mine", "--out", tmp_path)

@@ -19,15 +19,18 @@ from clntk.shipped import folder
 ENTRY_POINT_GROUP = "clntk.protocols"
 
 
-def load(protocol: str | Path, overrides: Iterable[str] = ()) -> Protocol:
+def load(protocol: str | Path, overrides: Iterable[str] = (), *, quick: bool = False) -> Protocol:
     """The protocol of that name or path, with ``key=value`` overrides applied and everything checked.
+
+    With ``quick``, as its quick version: with the overrides that it lists for that, before one's own, and published
+    results held against by their quick bounds, however few seeds there are.
 
     Raises:
         UnknownName: if no such protocol exists.
         ProtocolError: with every problem at once.
     """
     path = find(protocol)
-    raw = _merged(path, list(overrides))
+    raw = _merged(path, list(overrides), quick=quick)
     raw.setdefault("name", path.stem)
     raw = normalised(raw)
     raw["use"] = _load_used(path, raw.get("use", []))
@@ -36,7 +39,16 @@ def load(protocol: str | Path, overrides: Iterable[str] = ()) -> Protocol:
         problems += _sweep_problems(raw, problems)
     if problems:
         raise ProtocolError(str(path), problems)
-    return Protocol.model_validate(raw)
+    checked = Protocol.model_validate(raw)
+    return _quick(checked) if quick else checked
+
+
+def _quick(protocol: Protocol) -> Protocol:
+    claims = [
+        claim.model_copy(update={"within": claim.quick or claim.within, "seeds": 1})
+        for claim in protocol.published
+    ]
+    return protocol.model_copy(update={"published": claims})
 
 
 def find(protocol: str | Path) -> Path:
@@ -73,6 +85,11 @@ def available() -> dict[str, Path]:
     return found
 
 
+def replications() -> list[str]:
+    """The names of the shipped protocols that are there to be held against published results."""
+    return sorted(path.stem for path in folder("protocols").glob("replications/*.yaml"))
+
+
 def written_out(given: Iterable[str], where: str) -> dict[str, Any]:
     """``key=value`` strings with dotted keys as a nested mapping, values read as YAML.
 
@@ -99,14 +116,15 @@ def with_options(raw: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str
     return OmegaConf.to_container(config, resolve=True)
 
 
-def _merged(path: Path, overrides: list[str]) -> dict[str, Any]:
+def _merged(path: Path, overrides: list[str], *, quick: bool = False) -> dict[str, Any]:
     try:
         config = OmegaConf.load(path)
         if not OmegaConf.is_dict(config):
             raise ProtocolError(str(path), [Problem("(file)", "a mapping of keys", type(config).__name__)])
         # bare names are written out first, so that model.width=64 can reach into model: mlp
         config = OmegaConf.create(normalised(OmegaConf.to_container(config)))
-        config = OmegaConf.merge(config, written_out(overrides, str(path)))
+        of_quick = list(config.get("quick") or []) if quick else []
+        config = OmegaConf.merge(config, written_out([*of_quick, *overrides], str(path)))
         return OmegaConf.to_container(config, resolve=True)
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
         raise ProtocolError(str(path), [_not_yaml("(file)", error)]) from error

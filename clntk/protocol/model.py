@@ -38,10 +38,15 @@ class Published(BaseModel):
         description="bounds of the mean over seeds, both included; null leaves a side open"
     )
     seeds: Annotated[int, Field(ge=1)] = Field(default=1, description="the fewest that can tell")
+    quick: Annotated[list[float | None], Field(min_length=2, max_length=2)] | None = Field(
+        default=None, description="bounds of the quick version, wider as it has fewer seeds"
+    )
 
-    @field_validator("within")
+    @field_validator("within", "quick")
     @classmethod
-    def _some_interval(cls, given: list[float | None]) -> list[float | None]:
+    def _some_interval(cls, given: list[float | None] | None) -> list[float | None] | None:
+        if given is None:
+            return given
         low, high = given
         if (low is None and high is None) or (low is not None and high is not None and low > high):
             raise ValueError("a lower and an upper bound, at most one of them null")
@@ -75,6 +80,7 @@ class Protocol(BaseModel):
     use: list[str] = Field(default_factory=list, description="files with components of your own")
     device: str = "cpu"
     published: list[Published] = Field(default_factory=list, description="results to reproduce")
+    quick: list[str] = Field(default_factory=list, description="overrides that make the quick version")
 
     @field_validator("seeds", "sweep")
     @classmethod

@@ -1,45 +1,23 @@
 """One self-contained HTML page on a set of runs."""
 
-import base64
-import io
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from clntk import registry
-from clntk.analyze import analyze
-from clntk.errors import NotApplicable, StoreError
-from clntk.figures.answer import Answer
-from clntk.figures.style import house_style
 from clntk.protocol.spec import options_of
 from clntk.provenance import environment
+from clntk.report.render import rendered, written
+from clntk.report.sections import section_of
 from clntk.report.verdict import verdict
-from clntk.runs.files import disk_errors, write_atomic
 from clntk.stats.phrases import small_sample_note
 from clntk.stats.regimes import compare_regimes
 from clntk.stats.view import readable
 
 if TYPE_CHECKING:
     from clntk.runs.runset import RunSet
-
-
-_PIXELS_AN_INCH = 130  # at which a figure's 9-point type is as large as the page's
-
-
-@dataclass(frozen=True)
-class Section:
-    """One analysis on the page: its answer with the figure as a data URI, or why there is none."""
-
-    name: str
-    title: str
-    text: str
-    caption: str = ""
-    image: str = ""
-    width: int = 0  # of the image on the page, in CSS pixels
 
 
 def write_report(runs: "RunSet", path: str | Path, *, full: bool = False) -> Path:
@@ -59,8 +37,9 @@ def write_report(runs: "RunSet", path: str | Path, *, full: bool = False) -> Pat
     chosen = runs.one_protocol()
     comparison = compare_regimes(chosen)
     names = [n for n in _analyses() if full or not registry.get("analysis", n).traits.get("networks")]
-    sections = [section for section in (_section(name, chosen) for name in names) if section is not None]
-    page = _render(
+    sections = [section for section in (section_of(name, chosen) for name in names) if section is not None]
+    page = rendered(
+        "page.html.j2",
         spec=next(iter(chosen)).spec,
         settings=_settings(chosen),
         regimes=_regimes(chosen),
@@ -78,52 +57,13 @@ def write_report(runs: "RunSet", path: str | Path, *, full: bool = False) -> Pat
         runs=[_provenance_row(run) for run in chosen],
         environment=environment(),
     )
-    path = Path(path).resolve()
-    with disk_errors(path.parent, what="the report", option="--out"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, page.encode("utf-8"))
-    return path
-
-
-def _render(**context: Any) -> str:
-    from jinja2 import Environment, StrictUndefined
-
-    template = files("clntk.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    # autoescape: labels come from protocols that strangers may have written
-    return (
-        Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        .from_string(template)
-        .render(**context)
-    )
-
-
-def _section(name: str, runs: "RunSet") -> Section | None:
-    """The analysis's part of the page; none of an analysis that is for other runs."""
-    entry = registry.get("analysis", name)
-    try:
-        answer = analyze(name, runs)
-    except NotApplicable:
-        return None
-    except StoreError as error:  # a fact that these runs did not record
-        return Section(name, entry.summary, f"Not available: {error}")
-    width = round(answer.figure.get_figwidth() * _PIXELS_AN_INCH)
-    return Section(name, answer.title, answer.text, answer.caption, _data_uri(answer), width)
+    return written(page, path)
 
 
 def _analyses() -> list[str]:
     """All registered analyses, those that say where they belong first."""
     last = len(names := registry.names("analysis"))
     return sorted(names, key=lambda name: registry.get("analysis", name).traits.get("place", last))
-
-
-def _data_uri(answer: Answer) -> str:
-    import matplotlib.pyplot as plt
-
-    buffer = io.BytesIO()
-    with house_style():
-        answer.figure.savefig(buffer, format="png", dpi=200)
-    plt.close(answer.figure)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _points(comparison: pd.DataFrame, axes: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -9,6 +9,7 @@ import pandas as pd
 from clntk import registry
 from clntk.protocol.spec import options_of
 from clntk.stats.intervals import bootstrap_interval
+from clntk.stats.phrases import number
 
 if TYPE_CHECKING:
     from clntk.runs.runset import RunSet
@@ -68,3 +69,10 @@ def replicated(runs: "RunSet", claims: Iterable[Mapping[str, Any]]) -> pd.DataFr
         judged(claim, registry.get("finding", claim["finding"]["name"])(runs, **options_of(claim["finding"])))
         for claim in claims
     )
+
+
+def tolerance(least: float, most: float) -> str:
+    """``at least 3``, ``at most 2`` or ``2 to 3``."""
+    if least == float("-inf"):
+        return f"at most {number(most)}"
+    return f"at least {number(least)}" if most == float("inf") else f"{number(least)} to {number(most)}"

@@ -351,3 +351,18 @@ def test_protocols_of_folders_inside_are_found_by_name(tmp_path, monkeypatch):
     (tmp_path / "protocols" / "inner" / "deep.yaml").write_text("summary: hello")
     monkeypatch.chdir(tmp_path)
     assert find("deep") == tmp_path / "protocols" / "inner" / "deep.yaml"
+
+
+def test_the_quick_version_has_its_own_overrides_and_bounds(write_protocol, tmp_path):
+    path = write_protocol(
+        tmp_path,
+        seeds=30,
+        quick=["seeds=2", "model.width=3"],
+        published=_published(seeds=30, quick=[0, None]),
+    )
+    assert len(load(path).seed_list) == 30
+    quick = load(path, ["model.width=5"], quick=True)
+    assert (len(quick.seed_list), quick.model.options["width"]) == (2, 5)
+    (claim,) = quick.published
+    assert (claim.within, claim.seeds) == ([0, None], 1)
+    assert load(path).published[0].within == [0.4, 0.6]

@@ -1,0 +1,57 @@
+"""An analysis as a part of a page."""
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clntk import registry
+from clntk.analyze import analyze
+from clntk.errors import NotApplicable, StoreError
+from clntk.figures.answer import Answer
+from clntk.figures.style import house_style
+
+if TYPE_CHECKING:
+    from clntk.runs.runset import RunSet
+
+_PIXELS_AN_INCH = 130  # at which a figure's 9-point type is as large as the page's
+
+
+@dataclass(frozen=True)
+class Section:
+    """One analysis on the page: its answer with the figure as a data URI, or why there is none."""
+
+    name: str
+    title: str
+    text: str
+    caption: str = ""
+    image: str = ""
+    width: int = 0  # of the image on the page, in CSS pixels
+
+
+def section_of(name: str, runs: "RunSet") -> Section | None:
+    """The analysis's part of the page; none of an analysis that is for other runs."""
+    entry = registry.get("analysis", name)
+    try:
+        answer = analyze(name, runs)
+    except NotApplicable:
+        return None
+    except StoreError as error:  # a fact that these runs did not record
+        return Section(name, entry.summary, f"Not available: {error}")
+    return of_answer(name, answer)
+
+
+def of_answer(name: str, answer: Answer) -> Section:
+    """An answer's part of a page; its figure is closed."""
+    width = round(answer.figure.get_figwidth() * _PIXELS_AN_INCH)
+    return Section(name, answer.title, answer.text, answer.caption, _data_uri(answer), width)
+
+
+def _data_uri(answer: Answer) -> str:
+    import matplotlib.pyplot as plt
+
+    buffer = io.BytesIO()
+    with house_style():
+        answer.figure.savefig(buffer, format="png", dpi=200)
+    plt.close(answer.figure)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
