@@ -6,13 +6,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from clntk.figures.style import PAGE, palette
+from clntk.figures.style import PAGE, palette, wrapped
 
 MARKERS = {"met": "o", "missed": "X", "open": "o"}
 
 
 def criteria_panels(table: pd.DataFrame, verdicts: Mapping[str, str], *, by: str = "condition") -> plt.Figure:
-    """Estimates with intervals; the shaded side of the line is where a criterion is met.
+    """Estimates with intervals; the shaded side of the line is where a criterion is met; a dash is undefined.
 
     Args:
         table: of :func:`clntk.stats.claim.judged`.
@@ -27,11 +27,11 @@ def criteria_panels(table: pd.DataFrame, verdicts: Mapping[str, str], *, by: str
     for axis, criterion in zip(axes, criteria, strict=True):
         rows = table[table["criterion"] == criterion].set_index(by)
         _panel(axis, rows, conditions, colours)
-        axis.set_title(criterion.capitalize(), fontsize=8)
-    axes[0].set_yticks(range(len(conditions)), conditions)
+        axis.set_title(criterion.capitalize(), fontsize=7)
+    axes[0].set_yticks(range(len(conditions)), [wrapped(name, 30) for name in conditions], fontsize=7)
     axes[0].set_ylim(len(conditions) - 0.5, -0.5)
     last = axes[-1].secondary_yaxis("right")
-    last.set_yticks(range(len(conditions)), list(verdicts.values()))
+    last.set_yticks(range(len(conditions)), list(verdicts.values()), fontsize=7)
     last.tick_params(length=0)
     last.spines["right"].set_visible(False)
     return figure
@@ -42,10 +42,7 @@ def _panel(axis: plt.Axes, rows: pd.DataFrame, conditions: list[str], colours: M
     for position, condition in enumerate(conditions):
         row, colour = rows.loc[condition], colours[condition]
         if not np.isfinite(row["estimate"]):
-            middle = ("axes fraction", "data")
-            axis.annotate(
-                "not defined", (0.5, position), xycoords=middle, fontsize=7, color="0.4", ha="center"
-            )
+            axis.annotate("–", (0.5, position), xycoords=("axes fraction", "data"), ha="center", va="center")
             continue
         axis.plot([row["low"], row["high"]], [position] * 2, color=colour, linewidth=1.4)
         axis.plot(
@@ -65,3 +62,4 @@ def _panel(axis: plt.Axes, rows: pd.DataFrame, conditions: list[str], colours: M
     axis.axvline(least, color="0.55", linewidth=0.9, zorder=1)
     axis.locator_params(axis="x", nbins=2)
     axis.tick_params(axis="y", length=0)
+    axis.tick_params(axis="x", labelsize=7)

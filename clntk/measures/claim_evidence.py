@@ -7,6 +7,7 @@ import xarray as xr
 
 from clntk.axes import CHECKPOINT, EVAL_TASK, INIT, LAYER
 from clntk.measures.coding import coding
+from clntk.measures.drift import kernel_distance
 from clntk.measures.geometry import dimensionality
 from clntk.measures.interference import between_tasks, cross_task_overlap
 from clntk.measures.laziness import refuse_without_init
@@ -26,8 +27,9 @@ def claim_evidence(
 
     All of the end of training; in each, more speaks for the claim:
 
-    - ``compression``: log₂(d₀/d), how often the dimension of hidden activity (participation ratio over all tasks, mean
-      over layers) has halved since initialisation; negative where it has grown;
+    - ``compression``: log₂(d₀/d), how often the dimension of a task's hidden activity (participation ratio, mean over
+      tasks and layers) has halved since initialisation; negative where it has grown. Within tasks: that of all tasks
+      together must rise when their codes come apart;
     - ``tuning``: the fraction of units tuned to exactly one task, beyond the permutation null, less that of the
       untrained network; in [−1, 1];
     - ``specificity``: damage in accuracy by lesions of the units tuned to a task, to that task less to the others, and
@@ -35,7 +37,8 @@ def claim_evidence(
     - ``separation``: 1 − o/o₀, how far the cross-task overlap of the tangent kernel (mean over pairs) has fallen;
     - ``retention``: −forgetting, mean over tasks; in [−1, 1], 0 where nothing is forgotten; NaN in a joint run.
 
-    Compression and tuning are the code, the other three what it does. Unit counts alone do not show protection.
+    Compression and tuning are the code, the other three what it does. Unit counts alone do not show protection. Beside
+    them ``movement``, the kernel's distance from initialisation (mean over tasks): which of several regimes is laziest.
 
     Raises:
         DataError: if ``"init"`` was not recorded, and as the measures it is made of.
@@ -44,7 +47,7 @@ def claim_evidence(
     ``cross_task_overlap`` and ``forgetting``.
     """
     refuse_without_init(kernels, "claim_evidence, kernels")
-    dimension = _ends(dimensionality(activations)["joint_participation_ratio"].mean(LAYER))
+    dimension = _ends(dimensionality(activations)["participation_ratio"].mean([LAYER, EVAL_TASK]))
     tuned = _ends(coding(activations)["one_task"].mean(LAYER))
     overlap = _ends(between_tasks(cross_task_overlap(kernels)))
     confined = localism(lesions).isel({CHECKPOINT: -1})
@@ -56,6 +59,7 @@ def claim_evidence(
             "specificity": float((confined["specificity"] - confined["null_specificity"]).mean()),
             "separation": _fall(*overlap),
             "retention": -float(lost),
+            "movement": float(kernel_distance(kernels).isel({CHECKPOINT: -1}).mean()),
         }
     )
 

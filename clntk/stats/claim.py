@@ -1,16 +1,19 @@
-"""The verdict on the founding claim, from five numbers a run: supported, not supported or undecided.
+"""The verdict on the founding claim, from six numbers a run: supported, not supported or undecided.
 
 Each criterion has a smallest effect that is worth calling one. It is *met* if the interval over seeds lies above that,
-*missed* if it lies below, and *open* otherwise. The claim is supported where all five are met, not supported where one
-is missed, and undecided otherwise: too few seeds never support it, and neither does a high count of tuned units that
-protect nothing.
+*missed* if it lies below, and *open* otherwise. The claim is supported where all are met, not supported where one is
+missed, and undecided otherwise: too few seeds never support it, and neither does a high count of tuned units that
+protect nothing, nor a training that keeps a network without such a code from forgetting just as well.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+
+from clntk.axes import REGIME, SEED
 
 Finding = Literal["met", "missed", "open"]
 Verdict = Literal["supported", "not supported", "undecided"]
@@ -18,10 +21,10 @@ Verdict = Literal["supported", "not supported", "undecided"]
 
 @dataclass(frozen=True)
 class Criterion:
-    """One of the five numbers of the measure ``claim_evidence``.
+    """One of the numbers of the measure ``claim_evidence``, or of :func:`beside_the_laziest`.
 
     Args:
-        name: its variable there.
+        name: its column.
         asks: the question in words.
         least: the smallest effect worth calling one, in its own units.
     """
@@ -32,12 +35,35 @@ class Criterion:
 
 
 CRITERIA = (
-    Criterion("compression", "Did the dimension of the code fall?", 0.15),
+    Criterion("compression", "Did the dimension of a task's code fall?", 0.15),
     Criterion("tuning", "Are there more units of one task than untrained?", 0.05),
     Criterion("specificity", "Do lesions of such units hurt their own task?", 0.02),
     Criterion("separation", "Did the tasks' kernels come apart?", 0.1),
     Criterion("retention", "Was nothing forgotten?", -0.05),
+    Criterion("protection", "Does the laziest regime, trained alike, forget more?", 0.05),
 )
+
+
+def beside_the_laziest(evidence: pd.DataFrame, within: Sequence[str]) -> pd.DataFrame:
+    """The evidence with ``protection``, the retention beyond that of the laziest regime that was trained alike.
+
+    Args:
+        evidence: one row a run, with regime, seed, ``within``, ``retention`` and ``movement``.
+        within: all that tells trainings apart but the regime: the sweep.
+
+    Returns:
+        the same rows with ``control``, the regime whose kernel moved least under the same settings, and
+        ``protection``, seed by seed; NaN for the control itself, and where it has no run of the seed.
+    """
+    out = evidence.assign(control="", protection=np.nan)
+    groups = evidence.groupby(list(within), sort=False, dropna=False) if within else [((), evidence)]
+    for _, runs in groups:
+        control = runs.groupby(REGIME)["movement"].mean().idxmin()
+        kept = runs[runs[REGIME] == control].set_index(SEED)["retention"]
+        others = runs[runs[REGIME] != control]
+        out.loc[runs.index, "control"] = control
+        out.loc[others.index, "protection"] = others["retention"] - others[SEED].map(kept)
+    return out
 
 
 def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:

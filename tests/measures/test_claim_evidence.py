@@ -11,9 +11,10 @@ import xarray as xr
 from clntk.axes import INIT
 from clntk.measures.claim_evidence import claim_evidence
 from clntk.measures.coding import coding
+from clntk.measures.drift import kernel_distance
 from clntk.measures.geometry import dimensionality
 from clntk.runs.lesions import lesions
-from clntk.stats.claim import judged, verdicts
+from clntk.stats.claim import beside_the_laziest, judged, verdicts
 
 TASKS = ["task0", "task1", "task2"]
 PROBES, UNITS = 24, 30
@@ -88,18 +89,23 @@ def evidence(kind, seed):
     return claim_evidence(*facts)
 
 
-def table(kind, n=5):
-    rows = [{"condition": kind, **{k: float(v) for k, v in evidence(kind, s).items()}} for s in range(n)]
-    return judged(pd.DataFrame(rows))
+def table(kind, n=5, control=0.4):
+    """What is said of a kind of run, beside a lazy regime that forgets as much as told."""
+    rows = [
+        {"regime": "rich", "seed": s, **{k: float(v) for k, v in evidence(kind, s).items()}} for s in range(n)
+    ]
+    lazy = [{"regime": "lazy", "seed": s, "movement": 0.0, "retention": -control} for s in range(n)]
+    beside = beside_the_laziest(pd.DataFrame([*rows, *lazy]), within=[])
+    return judged(beside[beside["regime"] == "rich"].assign(condition=kind))
 
 
 @pytest.mark.parametrize(
     ("kind", "verdict", "findings"),
     [
-        ("localist", "supported", ["met", "met", "met", "met", "met"]),
-        ("distributed", "not supported", ["met", "missed", "missed", "missed", "missed"]),
-        ("tuned, unprotected", "not supported", ["met", "met", "missed", "missed", "missed"]),
-        ("a code of many dimensions", "not supported", ["missed", "missed", "met", "met", "met"]),
+        ("localist", "supported", ["met"] * 6),
+        ("distributed", "not supported", ["met", *["missed"] * 5]),
+        ("tuned, unprotected", "not supported", ["met", "met", *["missed"] * 4]),
+        ("a code of many dimensions", "not supported", ["missed", "missed", *["met"] * 4]),
     ],
 )
 def test_the_verdict_is_that_of_how_the_run_was_built(kind, verdict, findings):
@@ -113,16 +119,24 @@ def test_the_verdict_is_that_of_how_the_run_was_built(kind, verdict, findings):
     assert verdicts(found) == {kind: verdict}
 
 
+def test_a_code_is_not_what_protects_where_the_lazy_network_forgets_nothing_either():
+    found = table("localist", control=0.0).set_index("criterion")["finding"]
+    assert found.pop("protection") == "missed"
+    assert set(found) == {"met"}
+    assert verdicts(table("localist", control=0.0)) == {"localist": "not supported"}
+
+
 def test_the_numbers_are_those_of_the_measures_they_are_made_of():
     rng = np.random.default_rng(0)
     code, gram, scores = activations("own", rng), kernels(0.2, rng), metrics(0.3)
     found = claim_evidence(code, lesioned("localist"), gram, scores)
-    dimension = dimensionality(code)["joint_participation_ratio"].isel(layer=0).values
+    dimension = dimensionality(code)["participation_ratio"].isel(layer=0).mean("eval_task").values
     units = coding(code)["one_task"].isel(layer=0).values
     assert float(found["compression"]) == pytest.approx(np.log2(dimension[0] / dimension[-1]))
     assert float(found["tuning"]) == pytest.approx(units[-1] - units[0])
     assert float(found["separation"]) == pytest.approx(1 - 0.2 / 0.8)
     assert float(found["retention"]) == pytest.approx(-0.3)
+    assert float(found["movement"]) == pytest.approx(float(kernel_distance(gram)[-1].mean()))
     assert float(found["specificity"]) == pytest.approx(
         0.5, abs=0.1
     )  # accuracy falls to chance in the own task alone
