@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from clntk import registry
 from clntk.analyze import analyze
-from clntk.errors import NotApplicable, StoreError
+from clntk.errors import DataError, NotApplicable, StoreError
 from clntk.figures.answer import Answer
 from clntk.figures.style import house_style
 
@@ -36,7 +36,10 @@ def section_of(name: str, runs: "RunSet") -> Section | None:
         answer = analyze(name, runs)
     except NotApplicable:
         return None
-    except StoreError as error:  # a fact that these runs did not record
+    except (
+        StoreError,
+        DataError,
+    ) as error:  # a fact that these runs did not record, a setting that they do not have
         return Section(name, entry.summary, f"Not available: {error}")
     return of_answer(name, answer)
 

@@ -2,12 +2,14 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
 import clntk
 from clntk import registry
 from clntk.errors import StoreError
+from clntk.runs.opened import Run
 from clntk.runs.runset import RunSet
 from clntk.runs.store import Standing, State
 
@@ -127,3 +129,14 @@ def test_analyses_that_are_for_other_runs_are_no_part_of_the_page(page):
     html = page.read_text(encoding="utf-8")
     assert 'id="lazy_rich_phase"' not in html
     assert "Not available" not in html
+
+
+def test_published_results_of_settings_that_these_runs_lack_do_not_cost_the_page(smoke_runs, tmp_path):
+    finding = {"name": "level", "measure": {"name": "forgetting"}, "where": {"model.width": 7}}
+    claim = {"claim": "it is so", "published": 1, "finding": finding, "within": [0, 1], "seeds": 1}
+    runs = RunSet([Run(run.path) for run in smoke_runs])
+    for run in runs:
+        run.spec = replace(run.spec, published=[claim])
+    html = clntk.write_report(runs, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Not available: where: expected what the runs differ in" in html
+    assert "How far did the kernel move?" in html
