@@ -37,14 +37,16 @@ def checked(answer: Answer) -> Answer:
     return answer
 
 
-@pytest.mark.parametrize("name", [*EVERYWHERE, "claim"])
+@pytest.mark.parametrize("name", [*EVERYWHERE, "claim", "closed_form_forgetting"])
 def test_every_shipped_analysis_answers(smoke_runs, name):
     answer = checked(analyze(name, smoke_runs))
     for regime in smoke_runs.regimes:
         assert f"{regime} " in answer.text
 
 
-@pytest.mark.parametrize("name", sorted(set(registry.names("analysis")) - {*EVERYWHERE, "claim"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(registry.names("analysis")) - {*EVERYWHERE, "claim", "closed_form_forgetting"})
+)
 def test_an_analysis_that_is_for_other_runs_says_which(smoke_runs, name):
     with pytest.raises(NotApplicable, match=f"^{name}: "):
         analyze(name, smoke_runs)

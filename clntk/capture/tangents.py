@@ -149,11 +149,17 @@ def output_change(
 
 
 def descent(
-    look: Look, outputs: Tensor, losses: Mapping[str, TaskLoss], rates: Mapping[str, float], steps: int
+    look: Look,
+    outputs: Tensor,
+    losses: Mapping[str, TaskLoss],
+    rates: Mapping[str, float],
+    steps: int,
+    overlaps: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Where gradient descent on tasks' probes would take the weights, if the tangent kernel stayed as it is.
 
-    Outputs follow f ← f − η K ∂L/∂f(f) step by step; the weights move by −Jᵀ Σ_steps η ∂L/∂f.
+    Outputs follow f ← f − η K ∂L/∂f(f) step by step; the weights move by −Jᵀ Σ_steps η ∂L/∂f. Where steps keep away
+    from orthonormal directions B, outputs do under K − (JBᵀ)(JBᵀ)ᵀ, and that part of the weights' move is still in it.
 
     Args:
         look: from :func:`exact`; its weights set J and K = JJᵀ.
@@ -161,6 +167,7 @@ def descent(
         losses: task name → loss of outputs on its probes.
         rates: trained task → learning rate times the task's weight in the loss.
         steps: how many.
+        overlaps: JBᵀ, of the probes of the trained tasks: (probes · outputs, directions); None for no directions.
 
     Returns:
         parameter that is trained → Δθ.
@@ -172,7 +179,7 @@ def descent(
         return {name: torch.full_like(p, torch.nan) for name, p in theta.items()}
     x = torch.cat([look.inputs[task] for task in rates])
     begin = torch.cat([look.by_task(outputs)[look.tasks.index(task)] for task in rates])
-    product = _kernel_product(look.model, x, begin.shape[1])
+    product = _kernel_product(look.model, x, begin.shape[1], overlaps)
     total = torch.zeros_like(begin)
     with torch.enable_grad():
         for _ in range(steps):
@@ -186,12 +193,16 @@ def descent(
     return {name: -part for name, part in zip(theta, parts, strict=True)}
 
 
-def _kernel_product(model: nn.Module, x: Tensor, outputs: int) -> Callable[[Tensor], Tensor]:
-    """v ↦ K v on (examples · outputs) numbers."""
+def _kernel_product(
+    model: nn.Module, x: Tensor, outputs: int, overlaps: Tensor | None
+) -> Callable[[Tensor], Tensor]:
+    """v ↦ K v, or K v − (JBᵀ)(JBᵀ)ᵀ v, on (examples · outputs) numbers."""
     if len(x) * outputs > WRITTEN_OUT:
-        return ntk_operator(model, x).matvec
+        whole = ntk_operator(model, x).matvec
+        return whole if overlaps is None else lambda v: whole(v) - overlaps @ (overlaps.T @ v)
     kernel = empirical_ntk(model, x, mode="full").detach().flatten(2).flatten(0, 1).contiguous()
-    return lambda v: kernel @ v
+    left = kernel if overlaps is None else kernel - overlaps @ overlaps.T
+    return lambda v: left @ v
 
 
 def _labelled(look: Look, values: Mapping[str, Tensor]) -> xr.Dataset:

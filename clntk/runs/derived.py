@@ -15,6 +15,10 @@ DERIVED = {
     "linearisation": "clntk.runs.first_order:linearisation",
     "output_change": "clntk.runs.first_order:output_changes",
     "layer_kernels": "clntk.runs.first_order:layer_kernels",
+    "kernel_forecast": "clntk.runs.kernel_forecast:kernel_forecast",
+    "kept_outputs": "clntk.runs.kept:kept_outputs",
+    "infinite_kernels": "clntk.runs.infinite:infinite_kernels",
+    "closed_form": "clntk.runs.closed_form:closed_form",
     "lesions": "clntk.runs.lesions:lesions",
 }  # name → module:function of a run, imported when it is first needed, since what it imports is heavy
 

@@ -92,11 +92,16 @@ def steps_taken(run: Run) -> np.ndarray:
     return np.diff(run.fact("outputs")[STEP].values)
 
 
-def step_size(run: Run, examples: int) -> float:
+def step_size(run: Run, examples: int, phase: int | None = None) -> float:
     """By how much of its gradient on so many examples of a task a step of training moves the weights, on average.
 
-    NaN for an optimizer that is not gradient descent, and for a loss summed over all examples of a phase, of which the
-    run does not say how many there were.
+    NaN for an optimizer that is not gradient descent, and for a loss summed over all examples of a phase, unless one
+    says how many there are: the run does not.
+
+    Args:
+        run: a published run.
+        examples: of one task.
+        phase: all examples of the phase.
     """
     spec, sets = run.spec, run.probe_sets
     scale = untrained(spec, sets.stream.shape).lr_scale
@@ -105,7 +110,7 @@ def step_size(run: Run, examples: int) -> float:
         return float("nan")
     rate = training.lr * scale / (1 - training.momentum)
     if sets.loss.name == "sum_squared_error":  # over a minibatch in training, but over all examples here
-        rate *= (training.batch_size or float("nan")) / examples
+        rate *= (training.batch_size or phase or float("nan")) / examples
     return rate
 
 

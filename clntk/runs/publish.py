@@ -54,6 +54,7 @@ def publish(
         "schedule": _schedule(stream),
         "probes": _probes(learner),
         "stream": stream.descriptors,
+        **learner.facts,
     }
     write_facts(folder / "facts.nc", capture.records, extra, attrs)
     table = pd.DataFrame(rows)

@@ -15,6 +15,7 @@ from clntk.strategies.training import Loss, Training, evaluate
 from clntk.streams.base import Phase, Split, TaskStream
 
 if TYPE_CHECKING:
+    import xarray as xr
     from avalanche.core import SupervisedPlugin
 
     from clntk.strategies.avalanche.lean import LeanTemplate
@@ -50,6 +51,13 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+@runtime_checkable
+class Telling(Protocol):
+    """A plugin with facts of its own for the run to keep: what it chose at random, and theory has to know."""
+
+    def facts(self) -> dict[str, "xr.Dataset"]: ...
+
+
 class Learner:
     """A network in training on a stream.
 
@@ -82,6 +90,12 @@ class Learner:
     @property
     def phases_done(self) -> int:
         return self.strategy.clock.train_exp_counter
+
+    @property
+    def facts(self) -> dict[str, "xr.Dataset"]:
+        """What the strategy's plugins want kept in the run's facts, by name."""
+        told = [plugin.facts() for plugin in self.strategy.plugins if isinstance(plugin, Telling)]
+        return {name: fact for facts in told for name, fact in facts.items()}
 
     def train(self, phase: Phase) -> None:
         """Train on one phase of the stream."""

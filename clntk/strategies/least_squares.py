@@ -40,7 +40,7 @@ def _one_head(setup: Setup, training: Training, options: Mapping[str, Any]) -> U
     return Unmet("one head for all tasks", "a head for each", "leave stream.head at single")
 
 
-@register("strategy")
+@register("strategy", solves=True)
 @requires(_a_readout_alone, _squared_errors, _one_head)
 def least_squares(setup: Setup, training: Training, *, ridge: Annotated[float, Field(ge=0)] = 0.0) -> Learner:
     """The read-out that fits each phase best, with the smallest change of weights: gradient descent's limit.

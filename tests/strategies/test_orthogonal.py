@@ -8,8 +8,9 @@ from torch import nn
 
 from clntk import registry
 from clntk.errors import DataError
-from clntk.strategies.avalanche.gradient_basis import GradientBasis, extended, principal
+from clntk.strategies.avalanche.gradient_basis import GradientBasis
 from clntk.strategies.avalanche.input_basis import InputBasis, grown, inputs_of
+from clntk.strategies.directions import extended, principal
 from clntk.strategies.gradients import unflat
 from clntk.strategies.learner import Setup
 from clntk.streams.presentation import multi_head

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from kinds_of_strategies import descending
 
 from clntk import registry
 from clntk.errors import DataError
@@ -14,7 +15,7 @@ from clntk.strategies.avalanche.watch import StepWatch
 from clntk.streams.base import Task
 from clntk.streams.presentation import cued, multi_head
 
-STRATEGIES = registry.names("strategy")
+STRATEGIES = descending()
 STREAMS = registry.names("stream")
 CONTEXT = {"context_gating", "hebbian_gating"}  # need columns that hold the context
 

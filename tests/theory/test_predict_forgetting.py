@@ -8,7 +8,8 @@ import clntk
 from clntk.errors import DataError, StoreError
 from clntk.kernels.empirical import empirical_ntk
 from clntk.runs.first_order import output_changes, step_size
-from clntk.runs.kernel_forecast import forecasts, training_sets
+from clntk.runs.kernel_forecast import forecasts
+from clntk.runs.training_data import training_sets
 from clntk.theory.blocks import join_blocks
 from clntk.theory.continual import continual_regression
 from clntk.theory.schedules import GradientDescent

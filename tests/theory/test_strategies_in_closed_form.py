@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from kinds_of_strategies import descending
 
 import clntk
 from clntk import registry
 from clntk.errors import DataError
 from clntk.kernels.empirical import empirical_ntk
-from clntk.runs.kernel_forecast import training_sets
+from clntk.runs.training_data import training_sets
 from clntk.strategies.learner import Setup
 from clntk.streams.presentation import cued
 from clntk.theory.continual import continual_regression
@@ -23,7 +24,7 @@ BY_WEIGHT = {
 }  # give single weights away, which in an expansion are no function of their own
 
 
-@pytest.mark.parametrize("strategy", registry.names("strategy"))
+@pytest.mark.parametrize("strategy", descending())
 def test_a_linearised_network_is_trained_by_every_strategy(strategy, stream, make_model):
     chosen = cued(stream, 2.0) if strategy in CONTEXT else stream
     model = clntk.linearize(make_model(chosen))

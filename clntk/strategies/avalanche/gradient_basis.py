@@ -2,15 +2,17 @@
 
 from typing import Any
 
+import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor, nn
 
+from clntk.axes import OUTPUT
 from clntk.strategies.avalanche.per_task import bare, logits
 from clntk.strategies.avalanche.steps import EachStep, phase_examples
-from clntk.strategies.gradients import example_gradients, flat, unflat
+from clntk.strategies.directions import DRAWN, extended, logit_gradients, principal
+from clntk.strategies.gradients import flat, unflat
 from clntk.strategies.training import OUTSIDE
-
-NEGLIGIBLE = 1e-5  # of a vector's length: what is left of it beside the basis is rounding
 
 
 class GradientBasis(EachStep):
@@ -26,6 +28,7 @@ class GradientBasis(EachStep):
         super().__init__()
         self.size, self.which, self.samples = size, which, samples
         self.basis: Tensor | None = None  # directions × parameters
+        self.drawn: list[Tensor] = []  # for each phase, gradients × (example of the phase, output)
 
     def stepped(self, parameters: list[nn.Parameter], start: list[Tensor]) -> None:
         if self.basis is None:
@@ -37,13 +40,13 @@ class GradientBasis(EachStep):
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         strategy.model.eval()
-        new = torch.cat(list(self._gradients(strategy)))
+        new = self._gradients(strategy)
         strategy.model.train()
         if self.samples is not None:
             new = principal(new, self.size)
         self.basis = extended(self.basis, new)
 
-    def _gradients(self, strategy: Any) -> Any:
+    def _gradients(self, strategy: Any) -> Tensor:
         x, y, tasks = phase_examples(strategy)
         with torch.no_grad():
             inside = logits(strategy.model, x, tasks) != OUTSIDE
@@ -53,40 +56,23 @@ class GradientBasis(EachStep):
             allowed = inside
         pairs = allowed.nonzero()  # example, output
         pairs = pairs[torch.randperm(len(pairs))[: self.samples or self.size].to(pairs.device)]
+        self.drawn.append(pairs.cpu())
         chosen, outputs = pairs.unbind(1)
-        directions = torch.zeros(len(pairs), inside.shape[1], device=x.device)
-        directions[torch.arange(len(pairs)), outputs] = 1
-        yield from example_gradients(*bare(strategy.model, x[chosen], tasks[chosen]), directions)
+        return logit_gradients(*bare(strategy.model, x[chosen], tasks[chosen]), outputs, inside.shape[1])
+
+    def facts(self) -> dict[str, xr.Dataset]:
+        """Which gradients were drawn: ``phase`` (from 0), ``example`` of the phase's training data and ``output``."""
+        sizes = [len(pairs) for pairs in self.drawn]
+        pairs = torch.cat([torch.zeros(0, 2, dtype=torch.long), *self.drawn]).numpy()
+        columns = {
+            "phase": np.repeat(np.arange(len(sizes)), sizes),
+            "example": pairs[:, 0],
+            OUTPUT: pairs[:, 1],
+        }
+        return {DRAWN: xr.Dataset({name: ("gradient", column) for name, column in columns.items()})}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"basis": self.basis}
+        return {"basis": self.basis, "drawn": self.drawn}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.basis = state["basis"]
-
-
-def principal(rows: Tensor, most: int) -> Tensor:
-    """The leading right singular vectors, no more than the dimensions that the rows span: those beyond are any."""
-    _, sizes, directions = torch.linalg.svd(rows, full_matrices=False)
-    return directions[:most][sizes[:most] > NEGLIGIBLE * sizes[0]]
-
-
-def extended(basis: Tensor | None, new: Tensor) -> Tensor:
-    """An orthonormal basis of the span of both, the old basis first: (directions, dimensions).
-
-    Args:
-        basis: orthonormal rows, or None.
-        new: further rows, of any length; those within the span so far add nothing.
-    """
-    lengths = new.norm(dim=1, keepdim=True)
-    rest = (new / lengths.clamp(min=torch.finfo(new.dtype).tiny))[lengths[:, 0] > 0].double()
-    old = (
-        torch.zeros(0, new.shape[1], dtype=torch.float64, device=new.device)
-        if basis is None
-        else basis.double()
-    )
-    for _ in range(2):  # once more, for what rounding left
-        rest = rest - (rest @ old.T) @ old
-    _, sizes, directions = torch.linalg.svd(rest, full_matrices=False)
-    fresh = directions[sizes > NEGLIGIBLE]
-    return torch.cat([old, fresh]).to(new.dtype)
+        self.basis, self.drawn = state["basis"], list(state["drawn"])
