@@ -242,7 +242,8 @@ def test_the_command_takes_overrides_and_names_what_is_wrong(cli):
     assert "did you mean 'standard'" in done.err
     done = cli("check-regimes", "smoke", "model.name=rnn", "model.width=8", "--steps", 2)
     assert done.code == 1
-    assert "smoke: 2 problems" in done.err
+    assert "smoke: 1 problem" in done.err
+    assert "regimes.rich; regimes.lazy: expected a stream, model" in done.err
     assert "expected sequences (time, features)" in done.err
     assert cli("check-regimes", "smoke", "--steps", 0).code == 2
 
