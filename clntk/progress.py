@@ -70,7 +70,7 @@ class _Bars:
             self.bars.advance(self.runs)
             if event.what is What.FAILED:
                 self.bars.console.print(f"{_name(event)}: {_sentence(event)}", markup=False, highlight=False)
-        elif event.what in (What.RESUMED, What.WAITING):
+        elif event.what in (What.RESUMED, What.RETRIED, What.WAITING):
             self.bars.console.print(f"{_name(event)}: {_sentence(event)}", markup=False, highlight=False)
 
 
@@ -86,6 +86,8 @@ def _sentence(event: Event) -> str:
             return f"training on {len(info['phases'])} phases"
         case What.RESUMED:
             return f"resumed after {info['done']} of {len(info['phases'])} phases"
+        case What.RETRIED:
+            return f"{info['reason']}; tried again in {info['delay']:g} s"
         case What.BOUNDARY:
             return f"{info['phase']} trained ({info['done']} of {len(info['phases'])})"
         case What.FAILED:

@@ -20,6 +20,7 @@ INFO = {
     What.FAILED: {"reason": "lost [bold]nerve"},
     What.SKIPPED: {},
     What.WAITING: {},
+    What.RETRIED: {"reason": "OSError: [bold]stale", "delay": 4.0},
 }
 
 
@@ -52,6 +53,7 @@ def test_a_log_has_one_line_for_each_thing_worth_one(spec):
         f"[2/3] {name}: FAILED: lost [bold]nerve",
         f"[3/3] {name}: was done before",
         f"[3/3] {name}: another process has this run; waiting for it",
+        f"[3/3] {name}: OSError: [bold]stale; tried again in 4 s",
     ]
 
 

@@ -1,6 +1,6 @@
 """What a run says while it runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -13,6 +13,7 @@ class What(StrEnum):
 
     STARTED = "started"
     RESUMED = "resumed"
+    RETRIED = "retried"
     EPOCH = "epoch"
     BOUNDARY = "boundary"
     DONE = "done"
@@ -28,6 +29,15 @@ class Event:
     what: What
     spec: RunSpec
     info: dict[str, Any] = field(default_factory=dict)
+
+    def as_message(self) -> dict[str, Any]:
+        """The event in plain values, the run by its id."""
+        return {"what": str(self.what), "run": self.spec.run_id, "info": self.info}
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any], specs: Mapping[str, RunSpec]) -> "Event":
+        """The event that a message tells of, given the specs by run id."""
+        return cls(What(message["what"]), specs[message["run"]], message["info"])
 
 
 Listener = Callable[[Event], None]

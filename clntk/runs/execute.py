@@ -1,5 +1,6 @@
 """One run, whatever happens to it: done, skipped, failed with its reason, or left to another process."""
 
+import time
 import traceback
 from collections.abc import Generator
 from contextlib import closing
@@ -9,6 +10,7 @@ from filelock import Timeout
 
 from clntk.errors import ClntkError, DamagedRun, Diverged, NewerFormat, StoreError
 from clntk.protocol.spec import RunSpec
+from clntk.runs import transient
 from clntk.runs.events import Event, Listener, What, ignore
 from clntk.runs.files import disk_errors, is_refusal
 from clntk.runs.session import Session
@@ -86,10 +88,8 @@ def _skip(spec: RunSpec, store: RunStore, listener: Listener) -> Outcome:
 
 
 def _attempt(spec: RunSpec, store: RunStore, listener: Listener) -> Turns:
-    session = Session(spec, store, listener)
     try:
-        for _ in session.phases():
-            yield session
+        yield from _tried(spec, store, listener)
     except Exception as error:
         if isinstance(error, StoreError) or is_refusal(error, store.root):
             raise
@@ -107,3 +107,20 @@ def _attempt(spec: RunSpec, store: RunStore, listener: Listener) -> Turns:
         return Outcome(spec.run_id, "failed", failure["reason"])
     listener(Event(What.DONE, spec))
     return Outcome(spec.run_id, "done")
+
+
+def _tried(spec: RunSpec, store: RunStore, listener: Listener) -> Generator[Session, None, None]:
+    """The phases of a run; where an error may pass, tried again from its last task boundary, after a while."""
+    for delay in (*transient.DELAYS, None):
+        session = Session(spec, store, listener)
+        try:
+            for _ in session.phases():
+                yield session
+            return
+        except Exception as error:
+            if delay is None or not transient.is_transient(error):
+                raise
+            listener(
+                Event(What.RETRIED, spec, {"reason": f"{type(error).__name__}: {error}", "delay": delay})
+            )
+            time.sleep(delay)
