@@ -3,10 +3,14 @@
 The names below are the public interface; each is imported when it is first used, so that importing clntk is cheap.
 """
 
+import warnings
 from importlib import import_module
 from typing import Any
 
 from clntk._version import __version__
+
+# Avalanche imports qpsolvers, which warns that the one strategy that would need a solver has none
+warnings.filterwarnings("ignore", "no QP solver found", UserWarning)
 
 _PUBLIC = {
     "Capture": "clntk.capture.capture",

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +27,19 @@ Overrides = Annotated[
 ]
 RunsArgument = Annotated[Path, typer.Argument(metavar="RUNS", help="A folder of runs.")]
 StoreOption = Annotated[Path, typer.Option("--store", help="The folder of runs to write to.")]
-EngineOption = Annotated[str, typer.Option("--engine", help="Where runs execute (clntk list engine).")]
+EngineOption = Annotated[
+    str | None,
+    typer.Option("--engine", help="Where runs execute: serial, dask or one of your own (clntk list engine)."),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Dask: how many processes of this machine.")
+]
+SchedulerOption = Annotated[
+    str | None, typer.Option("--scheduler", help="Dask: the address of a scheduler that is running.")
+]
+ClusterOption = Annotated[
+    Path | None, typer.Option("--cluster", help="Dask: a YAML file that says what to ask SLURM for.")
+]
 RetryOption = Annotated[
     bool, typer.Option("--retry-failed", help="Try runs again that failed for a reason of their own.")
 ]
@@ -64,14 +75,18 @@ def run(
     protocol: ProtocolArgument,
     overrides: Overrides = None,
     store: StoreOption = Path("runs"),
-    engine: EngineOption = "serial",
+    engine: EngineOption = None,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
     retry_failed: RetryOption = False,
     together: TogetherOption = False,
 ) -> None:
     """Run a protocol: all regimes, seeds and sweep points; what the store already holds is not run again."""
-    from clntk.commands import run_protocol
+    from clntk.training_commands import engine_of, run_protocol
 
-    how = {"engine": engine, "retry_failed": retry_failed, "together": together}
+    where = engine_of(engine, workers, scheduler, cluster)
+    how = {"engine": where, "retry_failed": retry_failed, "together": together}
     run_protocol(protocol, overrides or [], store, **how)
 
 
@@ -84,30 +99,38 @@ def replicate(
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer seeds and wider tolerances, as the protocols say.")
     ] = False,
-    engine: EngineOption = "serial",
+    engine: EngineOption = None,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
     retry_failed: RetryOption = False,
     together: TogetherOption = True,
     out: OutOption = None,
 ) -> None:
     """Run the replications of published results, and write one page with what was reproduced and what was not."""
-    from clntk.commands import replicate_published
+    from clntk.training_commands import engine_of, replicate_published
 
-    how = {"engine": engine, "retry_failed": retry_failed, "together": together}
+    where = engine_of(engine, workers, scheduler, cluster)
+    how = {"engine": where, "retry_failed": retry_failed, "together": together}
     replicate_published(names or [], store, out, quick=quick, **how)
 
 
 @app.command()
 def resume(
     runs: RunsArgument,
-    engine: EngineOption = "serial",
+    engine: EngineOption = None,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
     retry_failed: RetryOption = False,
     together: TogetherOption = False,
     protocol: ProtocolOption = None,
 ) -> None:
     """Go on with every run of a folder that is not done, from its last task boundary."""
-    from clntk.commands import resume_runs
+    from clntk.training_commands import engine_of, resume_runs
 
-    resume_runs(runs, protocol, engine=engine, retry_failed=retry_failed, together=together)
+    where = engine_of(engine, workers, scheduler, cluster)
+    resume_runs(runs, protocol, engine=where, retry_failed=retry_failed, together=together)
 
 
 @app.command()
@@ -261,8 +284,6 @@ def fetch(
 def main() -> None:
     """Entry point: a user's mistake is a sentence and exit status 1, an interrupt is status 130."""
     os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files: no display is needed
-    # Avalanche imports qpsolvers, which warns that the one strategy that would need a solver has none
-    warnings.filterwarnings("ignore", "no QP solver found", UserWarning)
     try:
         app()
     except ClntkError as error:

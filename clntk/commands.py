@@ -1,7 +1,6 @@
 """What the commands do: public functions, and their results on the terminal."""
 
 import json
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,85 +20,6 @@ _STATE_STYLE = {
     "running": "cyan",
     "interrupted": "yellow",
 }
-
-
-def run_protocol(protocol: str, overrides: list[str], store: Path, **how: Any) -> None:
-    from clntk.protocol import expand, load
-
-    specs = expand(load(protocol, overrides))
-    _carry_out(specs, store, how, ["run", protocol, *overrides, "--store", str(store)])
-
-
-def replicate_published(names: list[str], store: Path, out: Path | None, *, quick: bool, **how: Any) -> None:
-    from clntk.protocol.expand import expand
-    from clntk.protocol.load import load, replications
-    from clntk.report.replications import write_replications
-    from clntk.runs.runset import open_runs
-
-    chosen = {name: expand(load(name, quick=quick)) for name in names or replications()}
-    again = ["replicate", *names, "--store", str(store), *(["--quick"] if quick else [])]
-    for name, specs in chosen.items():
-        typer.echo(f"{name}:")
-        _carry_out(specs, store, how, again)
-    opened = open_runs(store)
-    sets = (opened.only(spec.run_id for spec in specs) for specs in chosen.values())
-    page, table = write_replications(sets, (out or store) / "replications.html")
-    for verdict, rows in table.groupby("verdict", sort=False):
-        typer.echo(f"{verdict}: {len(rows)} of {len(table)}")
-    typer.echo(str(page))
-
-
-def resume_runs(runs: Path, protocol: str | None, **how: Any) -> None:
-    from clntk.runs.runset import open_runs, unfinished
-
-    opened = _open(open_runs, runs, protocol, [])
-    specs = unfinished(opened)
-    if not specs:
-        others = f"; {len(opened.others)} others cannot be used (see clntk status)" if opened.others else ""
-        typer.echo(f"nothing to resume: {len(opened)} runs in {runs} are done{others}")
-        return
-    _load_used(specs)
-    _carry_out(specs, runs, how, ["resume", str(runs)])
-
-
-def _load_used(specs: list) -> None:
-    """Load the users' components that the specs name, if they are still those that the runs were started with."""
-    from clntk.protocol.spec import content_hash
-
-    for path in sorted({path for spec in specs for path in spec.use}):
-        registry.use(path)
-        for spec in specs:
-            if spec.code.get(Path(path).name, content_hash(path)) != content_hash(path):
-                raise StoreError(
-                    f"{path}: expected the file that {spec.run_id} was started with, found it changed since; "
-                    f"put it back, or run the protocol {spec.protocol} again: changed code makes a new run"
-                )
-
-
-def _carry_out(specs: list, store: Path, how: dict[str, Any], command: list[str]) -> None:
-    from clntk.progress import progress
-    from clntk.runs.run import run_specs
-
-    console = Console()
-    try:
-        with progress(len(specs), console) as listener:
-            tally = run_specs(specs, store=store, listener=listener, **how)
-    except KeyboardInterrupt:
-        engine = ["--engine", how["engine"]] if how["engine"] != "serial" else []
-        again = shlex.join(["clntk", *command, *engine, *(["--together"] if how["together"] else [])])
-        typer.echo(
-            f"\ninterrupted: everything up to the last task boundary is saved; go on with\n  {again}",
-            err=True,
-        )
-        raise
-    if tally.count("skipped") == len(specs):
-        typer.echo(f"nothing to do: all {len(specs)} runs were done before and lie in {store}")
-    else:
-        before = f", {tally.count('skipped')} done before" if tally.count("skipped") else ""
-        typer.echo(f"{tally.count('done')} of {len(specs)} runs done{before}; they lie in {store}")
-    if tally.failed:
-        typer.echo(f"{len(tally.failed)} failed; the first says: {tally.failed[0].message}", err=True)
-        raise typer.Exit(1)
 
 
 def print_status(runs: Path, protocol: str | None) -> None:
@@ -128,7 +48,7 @@ def show_runs(runs: Path, protocol: str | None, use: Sequence[Path]) -> None:
     from clntk.runs.runset import open_runs
     from clntk.stats.phrases import number
 
-    opened = _open(open_runs, runs, protocol, use).one_protocol()
+    opened = opened_runs(open_runs, runs, protocol, use).one_protocol()
     scalars = opened.scalars()
     wide = scalars.pivot(index="run", columns="measure", values="value")[
         list(dict.fromkeys(scalars["measure"]))
@@ -165,7 +85,7 @@ def analyze_runs(
     from clntk.runs.files import disk_errors
     from clntk.runs.runset import open_runs
 
-    opened = _open(open_runs, runs, protocol, use)
+    opened = opened_runs(open_runs, runs, protocol, use)
     answer = analyze(name, opened, **written_out(options, f"analysis {name}"))
     folder = out or _beside(runs)
     with disk_errors(folder, what="the results", option="--out"):
@@ -201,7 +121,7 @@ def compare_runs(
     from clntk.stats.regimes import compare_regimes
     from clntk.stats.view import readable
 
-    opened = _open(open_runs, runs, protocol, use)
+    opened = opened_runs(open_runs, runs, protocol, use)
     comparison = compare_regimes(opened, measures, **how)
     shown = readable(comparison)
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -229,7 +149,7 @@ def report_runs(
     from clntk.report.page import write_report
     from clntk.runs.runset import open_runs
 
-    opened = _open(open_runs, runs, protocol, use)
+    opened = opened_runs(open_runs, runs, protocol, use)
     typer.echo(f"report: {write_report(opened, out or _beside(runs) / 'report.html', full=full)}")
 
 
@@ -314,7 +234,7 @@ def _wide_console() -> Console:
     return console if console.is_terminal else Console(width=1000)
 
 
-def _open(opener, runs: Path, protocol: str | None, use: Sequence[Path]):
+def opened_runs(opener, runs: Path, protocol: str | None, use: Sequence[Path]):
     for path in use:
         registry.use(path)
     opened = opener(runs, protocol=protocol)

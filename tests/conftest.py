@@ -15,6 +15,8 @@ from clntk import registry
 from clntk.seeding import Seeds
 from clntk.streams.base import Phase, Split, Task, TaskStream, training_order
 
+pytest_plugins = ["processes"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:

@@ -1,29 +1,18 @@
-"""One run after the other, in this process."""
+"""One cell after the other, in this process."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeVar
 
 from clntk.registry import register
-
-Cell = TypeVar("Cell")
-Result = TypeVar("Result")
-
-
-class Engine(Protocol):
-    """Where cells of work execute; the run store, not the engine, holds the truth about them."""
-
-    def map(self, work: Callable[[Cell], Result], cells: Iterable[Cell]) -> Iterator[Result]:
-        """The result of each cell, in any order."""
-
-    def close(self) -> None:
-        """Let go of whatever the engine holds."""
+from clntk.runs.engine import Cell, Engine, Result, Tell
 
 
 class Serial:
     """Cells one after the other."""
 
-    def map(self, work: Callable[[Cell], Result], cells: Iterable[Cell]) -> Iterator[Result]:
-        return map(work, cells)
+    def map(
+        self, work: Callable[[Cell, Tell], Result], cells: Iterable[Cell], tell: Tell
+    ) -> Iterator[Result]:
+        return (work(cell, tell) for cell in cells)
 
     def close(self) -> None:
         """Nothing is held."""

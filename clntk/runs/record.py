@@ -1,6 +1,8 @@
 """A run's facts on disk: one file a checkpoint while it runs, the published layout when it is done."""
 
+import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -86,5 +88,12 @@ def _write_tree(tree: xr.DataTree, path: Path) -> None:
         for node in tree.subtree
     }
     # in memory first: HDF5 ends the process with a segmentation fault where a disk fills up under it
-    data = tree.to_netcdf(engine="h5netcdf", encoding={k: v for k, v in encoding.items() if v})
+    with _no_scheduler():
+        data = tree.to_netcdf(engine="h5netcdf", encoding={k: v for k, v in encoding.items() if v})
     write_atomic(path, data)
+
+
+def _no_scheduler() -> AbstractContextManager[Any]:
+    """On a Dask worker, or with a Dask client at hand, xarray asks the scheduler for a lock; memory needs none."""
+    dask = sys.modules.get("dask")
+    return nullcontext() if dask is None else dask.config.set(scheduler="synchronous")

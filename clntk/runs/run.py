@@ -1,22 +1,23 @@
 """Run a protocol: expand it, do what is missing, hand back the runs."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from clntk import registry
 from clntk.errors import ClntkError
 from clntk.protocol import RunSpec, expand, load
+from clntk.protocol.spec import options_of
+from clntk.runs.carry_out import Rounds
 from clntk.runs.events import Event, Listener, What, ignore
-from clntk.runs.execute import Outcome, execute
-from clntk.runs.interrupt import heeded_interrupts
+from clntk.runs.execute import Outcome
+from clntk.runs.interrupt import heeded_signals
 from clntk.runs.preflight import preflight
 from clntk.runs.runset import RunSet, open_runs
 from clntk.runs.store import RunStore
-from clntk.runs.together import candidates, execute_together
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def run(
     overrides: Iterable[str] = (),
     *,
     store: str | Path = "runs",
-    engine: str = "serial",
+    engine: str | Mapping[str, Any] = "serial",
     retry_failed: bool = False,
     together: bool = False,
     listener: Listener = ignore,
@@ -49,7 +50,7 @@ def run(
         protocol: a name, or the path of a YAML file.
         overrides: ``key=value`` strings with dotted keys.
         store: the folder of runs.
-        engine: a registered engine.
+        engine: a registered engine, or a mapping of its ``name`` and options: ``{"name": "dask", "workers": 4}``.
         retry_failed: whether runs that failed for a reason of their own (divergence, say) are tried again.
         together: whether regimes and seeds whose networks are alike are trained as one batched computation: several
             times faster for small networks, with results equal to those of one by one but for rounding. Whatever
@@ -59,7 +60,7 @@ def run(
     Raises:
         ProtocolError: with everything wrong with the protocol.
         StoreError: if the store cannot be written.
-        ClntkError: if every run failed.
+        ClntkError: if every run failed, or the engine cannot be had or is lost on the way.
     """
     specs = expand(load(protocol, overrides))
     tally = run_specs(
@@ -75,7 +76,7 @@ def run_specs(
     specs: list[RunSpec],
     *,
     store: str | Path,
-    engine: str = "serial",
+    engine: str | Mapping[str, Any] = "serial",
     retry_failed: bool = False,
     together: bool = False,
     listener: Listener = ignore,
@@ -85,8 +86,11 @@ def run_specs(
     Raises:
         ProtocolError: before anything is written, if a stream, model, regime and strategy do not fit together.
         StoreError: if the store cannot be written.
+        ClntkError: if the engine cannot be had, or is lost on the way.
     """
-    make_engine = registry.get("engine", engine)
+    chosen = {"name": engine} if isinstance(engine, str) else engine
+    make_engine = registry.get("engine", chosen["name"])
+    make_engine.check(options_of(chosen))
     runs = RunStore(store)
     preflight(spec for spec in specs if not runs.is_published(spec.run_id))
     runs.enrol(specs)
@@ -98,25 +102,8 @@ def run_specs(
             listener(Event(What.FAILED, spec, {**failure, "before": True}))
         else:
             wanted.append(spec)
-    with heeded_interrupts(listener) as heeding:
-        return Tally((*settled, *_carried_out(wanted, runs, make_engine, heeding, together)))
-
-
-def _carried_out(
-    wanted: list[RunSpec], runs: RunStore, make_engine: registry.Entry, listener: Listener, together: bool
-) -> list[Outcome]:
-    backend = make_engine()
-    try:
-        if together:
-            work = partial(execute_together, store=runs, listener=listener)
-            outcomes = list(chain(*backend.map(work, candidates(wanted))))
-        else:
-            outcomes = list(backend.map(partial(execute, store=runs, listener=listener), wanted))
-    finally:
-        backend.close()
-    by_id = {spec.run_id: spec for spec in wanted}
-    for i, outcome in enumerate(outcomes):
-        if outcome.status == "busy":
-            listener(Event(What.WAITING, by_id[outcome.run_id]))
-            outcomes[i] = execute(by_id[outcome.run_id], runs, listener=listener, wait=True)
-    return outcomes
+    with heeded_signals(listener, at_once=bool(make_engine.traits.get("remote"))) as heeding:
+        backend = make_engine(**options_of(chosen))
+        with closing(backend):
+            outcomes = Rounds(backend, runs, heeding).run(wanted, together=together)
+    return Tally((*settled, *outcomes))

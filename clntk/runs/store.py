@@ -105,6 +105,13 @@ class RunStore:
         self.discard_work(run_id)
         return self.published(run_id)
 
+    def progress(self, run_id: str) -> int:
+        """A number that changes whenever the run in progress saves a task boundary, or is published."""
+        try:
+            return (self.work(run_id) / "boundary.pt").stat().st_mtime_ns
+        except FileNotFoundError:
+            return int(self.is_published(run_id))
+
     def discard_work(self, run_id: str) -> None:
         shutil.rmtree(self.work(run_id), ignore_errors=True)
 

@@ -14,7 +14,7 @@ def engine():
 
 def test_cells_run_one_after_the_other_as_results_are_asked_for(engine):
     seen = []
-    results = engine.map(lambda cell: seen.append(cell) or 10 * cell, [3, 1, 2])
+    results = engine.map(lambda cell, tell: seen.append(cell) or 10 * cell, [3, 1, 2], print)
     assert seen == []
     assert next(results) == 30
     assert seen == [3]
@@ -25,13 +25,13 @@ def test_cells_run_one_after_the_other_as_results_are_asked_for(engine):
 def test_an_error_comes_through_and_later_cells_do_not_run(engine):
     seen = []
 
-    def work(cell):
+    def work(cell, tell):
         seen.append(cell)
         if cell == 1:
             raise ValueError("one")
 
     with pytest.raises(ValueError, match="one"):
-        list(engine.map(work, [0, 1, 2]))
+        list(engine.map(work, [0, 1, 2], print))
     assert seen == [0, 1]
 
 
@@ -40,8 +40,8 @@ class Backwards:
 
     closed = 0
 
-    def map(self, work, cells):
-        return (work(cell) for cell in reversed(list(cells)))
+    def map(self, work, cells, tell):
+        return (work(cell, tell) for cell in reversed(list(cells)))
 
     def close(self):
         Backwards.closed += 1

@@ -4,66 +4,11 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 
-import pytest
+from processes import PATIENCE, wait_for_a_boundary
 
 import clntk
-from clntk.protocol import expand, load
 from clntk.runs.store import RunStore, State
-
-STREAM = {"name": "permuted_digits", "n_tasks": 4, "n_probe": 4}
-PATIENCE = 120  # seconds until a process that does not get on is a failure
-
-
-@pytest.fixture(scope="module")
-def protocol(write_protocol, tmp_path_factory):
-    """Four tasks of a third of a second each, with momentum: first without, then with a memory."""
-    options = {"name": "naive", "epochs": 18, "batch_size": 32, "lr": 0.02, "momentum": 0.9}
-    folder = tmp_path_factory.mktemp("long")
-    return write_protocol(
-        folder, "long", stream=STREAM, strategy=options, sweep={"strategy.name": ["naive", "replay"]}
-    )
-
-
-@pytest.fixture(scope="module")
-def naive_and_replay(protocol):
-    return expand(load(protocol))
-
-
-@pytest.fixture(scope="module")
-def whole(protocol, tmp_path_factory):
-    """The store as it comes out where nothing disturbs it."""
-    return clntk.run(protocol, store=tmp_path_factory.mktemp("whole")).root
-
-
-@pytest.fixture
-def start(tmp_path):
-    """Starts the command line as a process of its own; whatever still runs at the end is killed."""
-    started = []
-
-    def begin(*arguments):
-        command = [sys.executable, "-m", "clntk.cli", *map(str, arguments)]
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, cwd=tmp_path, **streams))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def wait_for_a_boundary(store, spec, process):
-    """Until the first phase of a run is saved."""
-    deadline = time.monotonic() + PATIENCE
-    while not (RunStore(store).work(spec.run_id) / "boundary.pt").exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def killed(process, store, spec):
@@ -78,9 +23,9 @@ def killed(process, store, spec):
 
 
 def test_a_killed_process_run_again_resumes_to_the_same_bits(
-    protocol, naive_and_replay, whole, start, tmp_path, cli, differences
+    long_protocol, naive_and_replay, whole, start, tmp_path, cli, differences
 ):
-    store, command = tmp_path / "runs", ["run", protocol, "--store", tmp_path / "runs"]
+    store, command = tmp_path / "runs", ["run", long_protocol, "--store", tmp_path / "runs"]
     naive, replay = naive_and_replay
     killed(start(*command), store, naive)
     status = cli("status", store).out
@@ -102,16 +47,16 @@ def test_a_killed_process_run_again_resumes_to_the_same_bits(
 
 
 def test_an_interrupt_says_how_to_go_on_and_resume_does(
-    protocol, naive_and_replay, whole, start, tmp_path, cli, differences
+    long_protocol, naive_and_replay, whole, start, tmp_path, cli, differences
 ):
     store = tmp_path / "runs"
-    process = start("run", protocol, "seeds=[0]", "--store", store)
+    process = start("run", long_protocol, "seeds=[0]", "--store", store)
     wait_for_a_boundary(store, naive_and_replay[0], process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "interrupted: everything up to the last task boundary is saved; go on with" in err
-    assert f"clntk run {protocol} 'seeds=[0]' --store {store}" in err
+    assert f"clntk run {long_protocol} 'seeds=[0]' --store {store}" in err
     assert "Traceback" not in out + err
     assert "FAILED" not in out
 

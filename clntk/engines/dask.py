@@ -1,0 +1,165 @@
+"""Cells on Dask workers: processes of this machine, a scheduler that is there already, or jobs of a SLURM cluster."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import uuid4
+
+from pydantic import Field
+
+from clntk.errors import ClntkError
+from clntk.registry import register
+from clntk.runs.engine import Cell, Engine, Lost, Message, Result, Tell
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+GONE = (
+    "the Dask scheduler {} is gone; what runs had saved is in the store: run the same command again to go on"
+)
+PATIENCE = 10  # seconds until a scheduler counts as not there
+MISSING = "engine dask: needs packages that are not installed ({}); pip install 'clntk[dask]'"
+
+
+class Dask:
+    """Cells on the workers of a Dask client.
+
+    Args:
+        client: it; a worker takes one cell at a time.
+        held: closed with the engine, such as a cluster of its own.
+    """
+
+    def __init__(self, client: "Client", held: ExitStack) -> None:
+        self.client, self.held = client, held
+        self.address = client.scheduler.address
+
+    def map(
+        self, work: Callable[[Cell, Tell], Result], cells: Iterable[Cell], tell: Tell
+    ) -> Iterator[Result | Lost[Cell]]:
+        cells = list(cells)
+        topic, inbox = f"clntk-{uuid4().hex}", SimpleQueue()
+        self.client.subscribe_topic(topic, lambda event: inbox.put(event[1]))
+        futures = self.client.map(_carry_out, cells, work=work, topic=topic, pure=False)
+        waiting = {future.key: (future, cell) for future, cell in zip(futures, cells, strict=True)}
+        del (
+            futures
+        )  # a result that is still wanted when it is here would be computed again where its worker dies
+        for key in waiting:
+            waiting[key][0].add_done_callback(inbox.put)
+        try:
+            while waiting:
+                item = inbox.get()
+                if isinstance(item, dict):
+                    tell(item)
+                else:
+                    _, cell = waiting.pop(item.key)
+                    result = self._result(item, cell)
+                    del item
+                    yield result
+        finally:
+            self.client.cancel([future for future, _ in waiting.values()])
+            self.client.unsubscribe_topic(topic)
+
+    def _result(self, future: "Future", cell: Cell) -> Result | Lost[Cell]:
+        from asyncio import CancelledError
+
+        from distributed import KilledWorker
+        from distributed.client import FutureCancelledError
+
+        try:
+            return future.result()
+        except KilledWorker as error:
+            deaths = error.allowed_failures + 1
+            last = error.last_worker.address
+            return Lost(cell, f"its worker process died {deaths} times while it ran, the last at {last}")
+        except (CancelledError, FutureCancelledError) as error:
+            raise ClntkError(GONE.format(self.address)) from error
+
+    def close(self) -> None:
+        """Give up whatever still runs; end workers that are the engine's own."""
+        self.held.close()
+
+
+@register("engine", remote=True)
+def dask(
+    *,
+    workers: Annotated[int, Field(ge=1)] | None = None,
+    memory: str | None = None,
+    scheduler: str | None = None,
+    cluster: Path | None = None,
+) -> Engine:
+    """Runs execute on Dask workers: processes of this machine, those of a scheduler, or jobs of a SLURM cluster.
+
+    Args:
+        workers: how many processes of this machine; by default one a core that this process may use, or one a GPU.
+        memory: what each of them may take, such as 4GiB; by default what there is.
+        scheduler: the address of a Dask scheduler that is running, such as tcp://127.0.0.1:8786.
+        cluster: a YAML file that says what to ask SLURM for; see :class:`clntk.engines.slurm.SlurmSettings`.
+
+    Raises:
+        ClntkError: if Dask is not installed, more than one place is named, or no scheduler answers.
+    """
+    try:
+        import distributed  # noqa: F401
+    except ImportError as error:
+        raise ClntkError(MISSING.format(error.name)) from error
+    named = {"workers": workers or memory, "scheduler": scheduler, "cluster": cluster}
+    if len([name for name, value in named.items() if value is not None]) > 1:
+        raise ClntkError(
+            "engine dask: expected one place to run at, found several of workers (or memory), scheduler and "
+            "cluster; give workers for this machine, scheduler for an address, cluster for SLURM"
+        )
+    with ExitStack() as opened:
+        opened.enter_context(_quiet())
+        if scheduler is not None:
+            target: Any = scheduler
+        elif cluster is not None:
+            from clntk.engines.slurm import slurm_cluster
+
+            target = opened.enter_context(slurm_cluster(cluster))
+        else:
+            from clntk.engines.local import local_cluster
+
+            target = opened.enter_context(local_cluster(workers, memory))
+        return Dask(opened.enter_context(_client(target)), opened.pop_all())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what Dask logs of connections that break: what matters is raised."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _client(target: Any) -> "Client":
+    from distributed import Client
+
+    try:
+        return Client(target, set_as_default=False, timeout=PATIENCE)
+    except (OSError, ValueError) as error:
+        raise ClntkError(
+            f"engine dask: expected a Dask scheduler at {target}, found none that answers ({error}); start one "
+            "(dask scheduler), or leave scheduler out"
+        ) from error
+
+
+def _carry_out(cell: Cell, *, work: Callable[[Cell, Tell], Result], topic: str) -> Result:
+    """On a worker: carry out one cell; what it says goes to the topic, to which the driver listens."""
+    from distributed import get_worker
+
+    worker = get_worker()
+
+    def tell(message: Message) -> None:
+        worker.log_event(topic, message)
+
+    return work(cell, tell)

@@ -1,0 +1,79 @@
+"""Dask workers on this machine: processes of one thread that end with the one that started them."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distributed import LocalCluster, Worker
+
+SCRATCH = "clntk-dask"  # of workers' folders, then the process that they are of
+SETTINGS = {
+    "distributed.scheduler.allowed-failures": 2,  # a cell that kills three workers is lost
+    "distributed.scheduler.worker-saturation": 1.0,  # no cell waits on a worker: a death is blamed on the right one
+}
+
+
+@contextmanager
+def local_cluster(workers: int | None, memory: str | None) -> Iterator["LocalCluster"]:
+    """Workers of this machine, bound to the loopback interface, without a dashboard; one GPU each where there are any.
+
+    Args:
+        workers: how many; by default one a GPU, or one a core that this process may use.
+        memory: what each may take.
+    """
+    import dask
+    from distributed import LocalCluster
+
+    gpus = _gpus()
+    _drop_scratch_of_the_dead()
+    with (
+        TemporaryDirectory(prefix=f"{SCRATCH}-{os.getpid()}-") as folder,
+        dask.config.set(SETTINGS),
+        LocalCluster(
+            n_workers=workers or len(gpus) or len(os.sched_getaffinity(0)),
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            scheduler_kwargs={
+                "dashboard_address": "127.0.0.1:0"
+            },  # health and metrics: any port that is free
+            memory_limit=memory or 0,
+            local_directory=folder,
+            silence_logs=logging.CRITICAL,
+            preload=[__name__],
+        ) as cluster,
+    ):
+        yield cluster
+
+
+def _drop_scratch_of_the_dead() -> None:
+    """Remove the folders of engines whose process was killed before it could."""
+    import psutil
+
+    for folder in Path(gettempdir()).glob(f"{SCRATCH}-*-*"):
+        pid = folder.name.split("-")[-2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)) and folder.stat().st_uid == os.getuid():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def dask_setup(worker: "Worker") -> None:
+    """Called by Dask in each worker process as it starts: leave it one GPU to see."""
+    if gpus := _gpus():
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(worker.name) % len(gpus)]
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name]
+    import torch
+
+    return [str(i) for i in range(torch.cuda.device_count())]

@@ -1,0 +1,112 @@
+"""The commands that train: run, replicate and resume, on whatever engine."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from clntk import registry
+from clntk.commands import opened_runs
+from clntk.errors import StoreError
+
+SERIAL = "serial"
+
+
+def engine_of(
+    name: str | None, workers: int | None, scheduler: str | None, cluster: Path | None
+) -> dict[str, Any]:
+    """The engine that the options of the command line name: Dask where they say how."""
+    given = {"workers": workers, "scheduler": scheduler, "cluster": cluster and str(cluster)}
+    options = {key: value for key, value in given.items() if value is not None}
+    return {"name": name or ("dask" if options else SERIAL), **options}
+
+
+def _engine_options(engine: dict[str, Any]) -> list[str]:
+    """The engine as options of the command line."""
+    said = {"--engine" if key == "name" else f"--{key}": str(value) for key, value in engine.items()}
+    return [] if engine == {"name": SERIAL} else [word for pair in said.items() for word in pair]
+
+
+def _flags(how: dict[str, Any]) -> list[str]:
+    return ["--together"] if how["together"] else []
+
+
+def run_protocol(protocol: str, overrides: list[str], store: Path, **how: Any) -> None:
+    from clntk.protocol import expand, load
+
+    specs = expand(load(protocol, overrides))
+    _carry_out(specs, store, how, ["run", protocol, *overrides, "--store", str(store)])
+
+
+def replicate_published(names: list[str], store: Path, out: Path | None, *, quick: bool, **how: Any) -> None:
+    from clntk.protocol.expand import expand
+    from clntk.protocol.load import load, replications
+    from clntk.report.replications import write_replications
+    from clntk.runs.runset import open_runs
+
+    chosen = {name: expand(load(name, quick=quick)) for name in names or replications()}
+    again = ["replicate", *names, "--store", str(store), *(["--quick"] if quick else [])]
+    for name, specs in chosen.items():
+        typer.echo(f"{name}:")
+        _carry_out(specs, store, how, again)
+    opened = open_runs(store)
+    sets = (opened.only(spec.run_id for spec in specs) for specs in chosen.values())
+    page, table = write_replications(sets, (out or store) / "replications.html")
+    for verdict, rows in table.groupby("verdict", sort=False):
+        typer.echo(f"{verdict}: {len(rows)} of {len(table)}")
+    typer.echo(str(page))
+
+
+def resume_runs(runs: Path, protocol: str | None, **how: Any) -> None:
+    from clntk.runs.runset import open_runs, unfinished
+
+    opened = opened_runs(open_runs, runs, protocol, [])
+    specs = unfinished(opened)
+    if not specs:
+        others = f"; {len(opened.others)} others cannot be used (see clntk status)" if opened.others else ""
+        typer.echo(f"nothing to resume: {len(opened)} runs in {runs} are done{others}")
+        return
+    _load_used(specs)
+    _carry_out(specs, runs, how, ["resume", str(runs)])
+
+
+def _load_used(specs: list) -> None:
+    """Load the users' components that the specs name, if they are still those that the runs were started with."""
+    from clntk.protocol.spec import content_hash
+
+    for path in sorted({path for spec in specs for path in spec.use}):
+        registry.use(path)
+        for spec in specs:
+            if spec.code.get(Path(path).name, content_hash(path)) != content_hash(path):
+                raise StoreError(
+                    f"{path}: expected the file that {spec.run_id} was started with, found it changed since; "
+                    f"put it back, or run the protocol {spec.protocol} again: changed code makes a new run"
+                )
+
+
+def _carry_out(specs: list, store: Path, how: dict[str, Any], command: list[str]) -> None:
+    from clntk.progress import progress
+    from clntk.runs.interrupt import Terminated
+    from clntk.runs.run import run_specs
+
+    console = Console()
+    try:
+        with progress(len(specs), console) as listener:
+            tally = run_specs(specs, store=store, listener=listener, **how)
+    except (KeyboardInterrupt, Terminated):
+        again = shlex.join(["clntk", *command, *_engine_options(how["engine"]), *_flags(how)])
+        typer.echo(
+            f"\ninterrupted: everything up to the last task boundary is saved; go on with\n  {again}",
+            err=True,
+        )
+        raise
+    if tally.count("skipped") == len(specs):
+        typer.echo(f"nothing to do: all {len(specs)} runs were done before and lie in {store}")
+    else:
+        before = f", {tally.count('skipped')} done before" if tally.count("skipped") else ""
+        typer.echo(f"{tally.count('done')} of {len(specs)} runs done{before}; they lie in {store}")
+    if tally.failed:
+        typer.echo(f"{len(tally.failed)} failed; the first says: {tally.failed[0].message}", err=True)
+        raise typer.Exit(1)

@@ -1,0 +1,133 @@
+"""What every engine owes, and what Dask owes beyond it."""
+
+import os
+import re
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from clntk import registry
+from clntk.engines.local import dask_setup
+from clntk.errors import ClntkError, OptionError
+from clntk.runs.engine import Lost
+
+OPTIONS = {"serial": {}, "dask": {"workers": 2}}
+
+
+def work(cell, tell, *, folder):
+    """Ten times the cell, said twice; zero takes its worker with it, a negative one is an error."""
+    if cell == 0:
+        os._exit(7)
+    if cell < 0:
+        raise ValueError(f"found {cell}")
+    tell({"cell": cell, "part": 1})
+    Path(folder, str(cell)).touch()
+    tell({"cell": cell, "part": 2})
+    return 10 * cell
+
+
+@pytest.fixture(scope="module", params=sorted(OPTIONS))
+def engine(request):
+    made = registry.get("engine", request.param)(**OPTIONS[request.param])
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def dask():
+    made = registry.get("engine", "dask")(workers=2)
+    yield made
+    made.close()
+
+
+def test_there_is_a_contract_for_every_engine():
+    assert set(OPTIONS) == set(registry.names("engine"))
+
+
+def test_every_cell_gives_its_result_and_says_what_it_says_in_order(engine, tmp_path):
+    told = []
+    results = engine.map(partial(work, folder=tmp_path), range(1, 31), told.append)
+    assert sorted(results) == [10 * cell for cell in range(1, 31)]
+    assert {int(path.name) for path in tmp_path.iterdir()} == set(range(1, 31))
+    for cell in range(1, 31):
+        assert [m["part"] for m in told if m["cell"] == cell] == [1, 2]
+
+
+def test_without_cells_there_are_no_results(engine, tmp_path):
+    assert list(engine.map(partial(work, folder=tmp_path), [], print)) == []
+
+
+def test_an_error_of_a_cell_is_raised_and_the_engine_goes_on_to_others(engine, tmp_path):
+    with pytest.raises(ValueError, match="found -1"):
+        list(engine.map(partial(work, folder=tmp_path), [-1], print))
+    assert list(engine.map(partial(work, folder=tmp_path), [4], print)) == [40]
+
+
+def slow(cell, tell, *, folder):
+    Path(folder, str(cell)).touch()
+    time.sleep(0.2)
+    return cell
+
+
+def test_cells_that_have_not_begun_when_nobody_wants_results_any_more_do_not_begin(engine, tmp_path):
+    next(results := engine.map(partial(slow, folder=tmp_path), range(50), print))
+    results.close()
+    time.sleep(0.5)
+    assert 1 <= len(list(tmp_path.iterdir())) < 10
+
+
+def test_a_cell_that_takes_its_workers_with_it_is_lost_and_the_others_are_not(dask, tmp_path):
+    results = list(dask.map(partial(work, folder=tmp_path), [1, 0, 2, 3, 4], print))
+    (lost,) = [result for result in results if isinstance(result, Lost)]
+    assert lost.cell == 0
+    assert re.match(
+        r"its worker process died 3 times while it ran, the last at tcp://127\.0\.0\.1:\d+", lost.reason
+    )
+    assert sorted(set(results) - {lost}) == [10, 20, 30, 40]
+
+
+def test_workers_are_processes_of_one_thread_that_listen_on_this_machine_alone(dask):
+    dask.client.wait_for_workers(2, timeout=30)
+    info = dask.client.scheduler_info(n_workers=-1)
+    workers = info["workers"].values()
+    assert len(workers) == 2
+    assert {worker["nthreads"] for worker in workers} == {1}
+    assert os.getpid() not in dask.client.run(os.getpid).values()
+    assert set(dask.client.run(lambda: os.environ["OMP_NUM_THREADS"]).values()) == {"1"}
+    processes = [psutil.Process(), *(psutil.Process(pid) for pid in dask.client.run(os.getpid).values())]
+    sockets = [c for p in processes for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    assert len(sockets) >= 4
+    assert {socket.laddr.ip for socket in sockets} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("visible", "name", "sees"),
+    [("3,5", 0, "3"), ("3,5", 1, "5"), ("3,5", 2, "3"), ("", 1, ""), (None, 0, None)],
+)
+def test_each_worker_sees_one_gpu(monkeypatch, visible, name, sees):
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    dask_setup(type("Worker", (), {"name": name}))
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == sees
+
+
+def test_one_place_at_a_time(tmp_path):
+    make = registry.get("engine", "dask")
+    with pytest.raises(ClntkError, match="expected one place to run at"):
+        make(workers=2, scheduler="tcp://127.0.0.1:1")
+    with pytest.raises(OptionError, match=r"workers: expected greater than or equal to 1"):
+        make(workers=0)
+
+
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setattr("clntk.engines.dask.PATIENCE", 0.3)
+    with pytest.raises(
+        ClntkError, match=r"expected a Dask scheduler at tcp://127.0.0.1:9, found none that answers"
+    ):
+        registry.get("engine", "dask")(scheduler="tcp://127.0.0.1:9")
