@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench-ntk bench-training replications replications-quick lint clean
+.PHONY: demo test test-slurm bench-ntk bench-training replications replications-quick lint clean
 
 demo: $(VENV)/.installed  ## rich against lazy on five permuted-digit tasks, training to report
 	$(BIN)/clntk run digits_rich_vs_lazy --store runs/demo
@@ -11,6 +11,9 @@ demo: $(VENV)/.installed  ## rich against lazy on five permuted-digit tasks, tra
 
 test: $(VENV)/.installed  ## the whole default test-suite
 	$(BIN)/python -m pytest
+
+test-slurm: $(VENV)/.installed  ## a sweep through a real SLURM, started on this machine alone: as root, with slurm-wlm and munge
+	$(BIN)/python -m pytest -n 0 -m slow -rs tests/distributed/test_slurm.py
 
 bench-ntk: $(VENV)/.installed  ## the tangent kernel beside its peers: about ten minutes; NT=path/to/python adds neural-tangents
 	$(BIN)/python -m pip install --quiet --editable '.[ref]'

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from clntk.problems import from_pydantic
 
 if TYPE_CHECKING:
     from dask_jobqueue import SLURMCluster
+    from distributed import Security
 
 MARGIN = timedelta(minutes=5)  # between the end of a worker and that of its job, a fifth of the job at most
 _WALLTIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>[0-5]?\d):(?P<seconds>[0-5]?\d)")
@@ -31,7 +33,7 @@ class SlurmSettings(BaseModel):
         partition: the queue, by default the cluster's own.
         account: whom to charge.
         walltime: of a job, as [days-]hours:minutes:seconds.
-        memory: of a job, such as 4GB.
+        memory: of a job, such as 4GB; torch and Avalanche alone take nearly 1GB.
         cores: of a job; a run itself trains on one.
         gpus: of a job; a run uses one.
         minimum, maximum: how many jobs at once: as many as there are runs to do, within these bounds.
@@ -67,10 +69,12 @@ class SlurmSettings(BaseModel):
     tls: bool | None = None
     shared: str | None = None
 
-    @field_validator("walltime", "lifetime")
+    @field_validator("walltime", "lifetime", mode="before")
     @classmethod
-    def _a_time(cls, value: str | None) -> str | None:
-        if value is not None:
+    def _a_time(cls, value: Any) -> Any:
+        if isinstance(value, int):  # how YAML reads 10:00:00
+            raise ValueError("a time in quotes, written [days-]hours:minutes:seconds")
+        if isinstance(value, str):
             seconds(value)
         return value
 
@@ -167,8 +171,30 @@ def slurm_cluster(path: Path) -> Iterator["SLURMCluster"]:
         dask.config.set(SETTINGS),
         SLURMCluster(**_arguments(settings, shared)) as cluster,
     ):
-        cluster.adapt(minimum=settings.minimum, maximum=settings.maximum, interval="1s")
+        _refuse_what_slurm_refuses(cluster.job_script(), path)
+        bounds = {"minimum": settings.minimum, "maximum": settings.maximum}
+        cluster.adapt(
+            **bounds, interval="1s", target_duration="10ms"
+        )  # a job for every run, within the bounds
         yield cluster
+
+
+def _refuse_what_slurm_refuses(script: str, path: Path) -> None:
+    """
+    Raises:
+        ClntkError: if SLURM would not take the job, which Dask would try again for ever.
+    """
+    try:
+        asked = subprocess.run(
+            ["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError as error:
+        raise ClntkError(
+            f"{path}: expected SLURM on this machine, found no sbatch; run this where jobs are submitted from"
+        ) from error
+    if asked.returncode:
+        said = " ".join(asked.stderr.split())
+        raise ClntkError(f"{path}: SLURM does not take such a job: {said}; change the settings")
 
 
 def _arguments(settings: SlurmSettings, shared: str) -> dict[str, Any]:
@@ -176,6 +202,7 @@ def _arguments(settings: SlurmSettings, shared: str) -> dict[str, Any]:
     life = settings.worker_lifetime
     at = ["--host", settings.host] if settings.local else []
     limits = ["--nthreads", "1", "--lifetime", f"{life}s", "--lifetime-stagger", f"{life // 10}s"]
+    limits += ["--memory-limit", "0"]  # SLURM sees to that
     gpus = [f"--gres=gpu:{settings.gpus}"] if settings.gpus else []
     return {
         "queue": settings.partition,
@@ -190,8 +217,29 @@ def _arguments(settings: SlurmSettings, shared: str) -> dict[str, Any]:
         "job_extra_directives": [*gpus, *settings.directives],
         "job_script_prologue": settings.environment,
         "worker_extra_args": [*at, *limits, "--no-dashboard"],
-        "scheduler_options": {"host": settings.host, "dashboard_address": None, "dashboard": False},
-        "security": True if settings.encrypted else None,
-        "shared_temp_directory": shared,
+        "scheduler_options": {
+            "host": settings.host,
+            "dashboard": False,
+            "dashboard_address": "127.0.0.1:0",  # health and metrics: any port that is free
+        },
+        "security": _certificates(Path(shared)) if settings.encrypted else None,
         "silence_logs": logging.CRITICAL,
     }
+
+
+def _certificates(folder: Path) -> "Security":
+    """Keys and a certificate made for this sweep, in files that the nodes see and this user alone can read."""
+    from distributed import Security
+
+    made = Security.temporary()
+    files = {"ca_file": made.tls_ca_file, "cert": made.tls_worker_cert, "key": made.tls_worker_key}
+    paths = {name: folder / f"{name}.pem" for name in files}
+    for name, path in paths.items():
+        path.touch(mode=0o600)
+        path.write_text(files[name])
+    parts = {
+        f"tls_{role}_{what}": str(paths[what])
+        for role in ("scheduler", "worker", "client")
+        for what in ("cert", "key")
+    }
+    return Security(require_encryption=True, tls_ca_file=str(paths["ca_file"]), **parts)
