@@ -70,9 +70,7 @@ grid = torch.linspace(-2, 2, 41, dtype=torch.float64)[:, None]
 nngp = clntk.infinite_nngp(spec, grid)
 WIDTHS = (16, 64, 256, 1024)
 errors = []
-for (
-    width
-) in WIDTHS:  # over read-outs alone, outputs of one network are Gaussian with the covariance of its features
+for width in WIDTHS:  # over read-outs alone, a network's outputs have the covariance of its features
     off = []
     for _ in range(20):
         with torch.no_grad():
