@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,13 @@ class RunSpec:
     published: list[dict[str, Any]] = field(default_factory=list)
     format: int = FORMAT
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """SHA-256 of what decides the numbers, as canonical JSON."""
         told_apart_by = {
-            k: v
-            for k, v in asdict(self).items()
-            if k not in {"summary", "reference", "measures", "regimes", "use", "published"}
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in {"summary", "reference", "measures", "regimes", "use", "published"}
         }
         return hashlib.sha256(json.dumps(told_apart_by, sort_keys=True).encode()).hexdigest()
 

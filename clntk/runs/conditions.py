@@ -29,10 +29,10 @@ class Conditions:
                 varying.setdefault(key, set()).add(repr(value))
         return [key for key, values in varying.items() if len(values) > 1]
 
-    @property
+    @cached_property
     def regimes(self) -> list[str]:
         """Regime labels, in the protocol's order."""
-        declared = [label for spec in self.specs for label in spec.regimes]
+        declared = dict.fromkeys(label for spec in self.specs for label in spec.regimes)
         present = {spec.regime for spec in self.specs}
         return [label for label in dict.fromkeys([*declared, *sorted(present)]) if label in present]
 

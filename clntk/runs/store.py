@@ -12,11 +12,13 @@ import yaml
 from filelock import FileLock, Timeout
 
 from clntk.errors import DamagedRun, NewerFormat, StoreError
-from clntk.protocol.spec import FORMAT, RunSpec
-from clntk.runs.files import disk_errors, fsync, is_refusal, read_yaml, sha256, write_json, write_yaml
+from clntk.protocol.spec import RunSpec
+from clntk.runs.files import disk_errors, fsync, is_refusal, write_json, write_yaml
+from clntk.runs.index import Index
 
 WORK = ".work"
 LOCKS = ".locks"
+MARKS = ("provenance.json", "spec.yaml", "facts.nc")
 
 
 class State(StrEnum):
@@ -136,25 +138,25 @@ class RunStore:
             raise StoreError(
                 f"expected a folder of runs, found nothing at {self.root}; check the path, or run a protocol first"
             )
-        out = [_published_standing(path) for path in self._published_folders()]
+        index = Index(self.root)
+        out = [_published_standing(path, index) for path in self._published_folders()]
         done = {standing.run_id for standing in out}
         work = self.root / WORK
         for path in sorted(work.iterdir()) if work.is_dir() else ():
             if path.name not in done and (path / "spec.yaml").is_file():  # without one it was never enrolled
-                out.append(self._work_standing(path))
+                out.append(self._work_standing(path, index))
+        index.save()
         return sorted(out, key=lambda standing: standing.run_id)
 
     def _published_folders(self) -> Iterator[Path]:
-        marks = (
-            "provenance.json",
-            "spec.yaml",
-            "facts.nc",
-        )  # any of them: a truncated run is still to be named
-        return (p for p in sorted(self.root.iterdir()) if any((p / mark).is_file() for mark in marks))
+        """Folders with any of the files that runs have: one that lost some is still to be named."""
+        for path in sorted(self.root.iterdir()):
+            if not path.name.startswith(".") and any((path / mark).is_file() for mark in MARKS):
+                yield path
 
-    def _work_standing(self, path: Path) -> Standing:
+    def _work_standing(self, path: Path, index: Index) -> Standing:
         try:
-            spec = RunSpec.from_dict(read_yaml(path / "spec.yaml"))
+            spec = index.enrolled(path)
         except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
             why = f"spec.yaml cannot be read ({type(error).__name__})"
             what = f"{path}: {why}; delete this folder and run its protocol again"
@@ -169,46 +171,9 @@ class RunStore:
         return Standing(path.name, State.PENDING, spec)
 
 
-def read_published(path: Path) -> tuple[RunSpec, dict[str, Any]]:
-    """Spec and provenance of a published run, after checking that its files are all there.
-
-    Raises:
-        NewerFormat: for a run written by a later clntk.
-        DamagedRun: for missing, truncated or unreadable files.
-    """
+def _published_standing(path: Path, index: Index) -> Standing:
     try:
-        provenance = json.loads((path / "provenance.json").read_text(encoding="utf-8"))
-        found = int(provenance["format"])
-        files = dict(provenance["files"]) if found <= FORMAT else {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise damaged(path, f"provenance.json cannot be read ({type(error).__name__})") from error
-    if found > FORMAT:
-        raise NewerFormat(
-            f"{path}: this run has format {found}, this clntk reads up to {FORMAT}; update clntk (pip install -U clntk)"
-        )
-    for name, fact in files.items():
-        file = path / name
-        size = file.stat().st_size if file.is_file() else None
-        if size != fact["bytes"]:
-            what = "is missing" if size is None else f"has {size} bytes, expected {fact['bytes']}"
-            raise damaged(path, f"{name} {what}")
-    try:
-        if sha256(path / "spec.yaml") != files["spec.yaml"]["sha256"]:
-            raise ValueError("its checksum differs")
-        return RunSpec.from_dict(read_yaml(path / "spec.yaml")), provenance
-    except (OSError, TypeError, ValueError, KeyError, yaml.YAMLError) as error:
-        raise damaged(path, f"spec.yaml cannot be read ({type(error).__name__})") from error
-
-
-def damaged(path: Path, what: str) -> DamagedRun:
-    return DamagedRun(
-        f"{path}: {what}; move this folder away and run its protocol again to compute the run anew"
-    )
-
-
-def _published_standing(path: Path) -> Standing:
-    try:
-        spec, _ = read_published(path)
+        spec = index.published(path)
     except NewerFormat as error:
         return Standing(path.name, State.NEWER, None, str(error))
     except DamagedRun as error:
