@@ -40,6 +40,7 @@ _PUBLIC = {
     "operator_regression": "clntk.theory.large",
     "predict_forgetting": "clntk.runs.kernel_forecast",
     "register": "clntk.registry",
+    "reproduce": "clntk.runs.reproduce",
     "run": "clntk.runs.run",
     "stream_from": "clntk.streams.own",
     "task_tuning": "clntk.measures.tuning",

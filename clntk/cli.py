@@ -246,6 +246,33 @@ def check_regimes(
 
 
 @app.command()
+def doctor(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="A folder of runs.")],
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Move damaged runs aside, remove leftovers, make the index anew.")
+    ] = False,
+) -> None:
+    """Check every file of every run against what was published; exit status 1 if anything is damaged."""
+    from clntk.upkeep import examine_store
+
+    examine_store(store, mend=repair)
+
+
+@app.command()
+def reproduce(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of one published run.")],
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", help="Keep the new run in this folder; by default it is dropped."),
+    ] = None,
+) -> None:
+    """Run a published run again from its own spec, and say whether it comes out the same to the bit."""
+    from clntk.upkeep import reproduce_run
+
+    reproduce_run(run, store)
+
+
+@app.command()
 def new(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="protocol, measure or stream.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called.")],

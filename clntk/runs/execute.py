@@ -13,8 +13,9 @@ from clntk.protocol.spec import RunSpec
 from clntk.runs import transient
 from clntk.runs.events import Event, Listener, What, ignore
 from clntk.runs.files import disk_errors, is_refusal
+from clntk.runs.published import read_published
 from clntk.runs.session import Session
-from clntk.runs.store import RunStore, read_published
+from clntk.runs.store import RunStore
 from clntk.runs.threads import quiet_threads
 
 

@@ -11,9 +11,10 @@ from safetensors import safe_open
 
 from clntk.axes import CHECKPOINT, EVAL_TASK, STEP
 from clntk.errors import StoreError
+from clntk.protocol.spec import RunSpec
 from clntk.runs.derived import DERIVED, derive
 from clntk.runs.files import sha256
-from clntk.runs.store import damaged, read_published
+from clntk.runs.published import damaged, read_published
 
 if TYPE_CHECKING:
     import torch
@@ -27,20 +28,32 @@ class Run:
 
     Args:
         path: its folder.
+        spec: its spec, by who has just checked the folder; otherwise it is checked now.
 
     Raises:
-        DamagedRun, NewerFormat: as :func:`clntk.runs.store.read_published` says.
+        DamagedRun, NewerFormat: as :func:`clntk.runs.published.read_published` says.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, spec: RunSpec | None = None) -> None:
         self.path = path
-        self.spec, self.provenance = read_published(path)
+        if spec is None:
+            spec, self.provenance = read_published(path)
+        self.spec = spec
         self._facts: dict[str, Any] = {}
         self.measured: dict[Any, Any] = {}  # what measures gave of it
 
     @property
     def run_id(self) -> str:
         return self.path.name
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """How it was made, and the checksums of its files.
+
+        Raises:
+            DamagedRun, NewerFormat: as :func:`clntk.runs.published.read_published` says.
+        """
+        return read_published(self.path)[1]
 
     def fact(self, name: str) -> Any:
         """A recorded fact, read once: ``metrics``, ``weights`` (Dataset), ``activations`` (layer → array), ``stream``

@@ -96,6 +96,25 @@ class RunSet:
         """The runs, regimes in the protocol's order, then settings from low to high, then seeds."""
         return sorted(self, key=lambda run: self._conditions.rank(run.spec))
 
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each run of the store, finished or not: run, protocol, regime, seed, sweep columns, state."""
+        specs = {run.run_id: (run.spec, State.DONE) for run in self}
+        specs |= {s.run_id: (s.spec, s.state) for s in self.others}
+        axes = self.axes
+        rows = [
+            {
+                RUN: run_id,
+                "protocol": spec and spec.protocol,
+                REGIME: spec and spec.regime,
+                SEED: spec and spec.seed,
+                **{axis: _plain(spec.flat().get(axis)) if spec else None for axis in axes},
+                "state": str(state),
+            }
+            for run_id, (spec, state) in specs.items()
+        ]
+        return pd.DataFrame(rows)
+
     def one_protocol(self) -> "RunSet":
         """Itself, if all runs are of one protocol.
 
@@ -264,7 +283,7 @@ def open_runs(path: str | Path = "runs", *, protocol: str | None = None) -> RunS
         return RunSet([Run(folder)], root=folder.parent)
     standings = RunStore(folder).standings()
     runs = RunSet(
-        [Run(folder / s.run_id) for s in standings if s.state is State.DONE],
+        [Run(folder / s.run_id, s.spec) for s in standings if s.state is State.DONE],
         others=[s for s in standings if s.state is not State.DONE],
         root=folder,
     )

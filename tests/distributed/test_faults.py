@@ -19,6 +19,7 @@ import clntk
 from clntk.engines import local
 from clntk.protocol import expand, load
 from clntk.runs.events import What
+from clntk.runs.index import INDEX
 from clntk.runs.store import RunStore, State
 
 CRASHING = '''
@@ -72,7 +73,7 @@ def assert_whole(store, whole, specs, differences):
     """All runs are there, as nobody disturbed them, and nothing else."""
     assert [differences(whole / spec.run_id, store / spec.run_id) for spec in specs] == [[]] * len(specs)
     assert not list((store / ".work").iterdir())
-    assert {path.name for path in store.iterdir()} <= {*(s.run_id for s in specs), ".work", ".locks"}
+    assert {path.name for path in store.iterdir()} <= {*(s.run_id for s in specs), ".work", ".locks", INDEX}
 
 
 def test_workers_killed_or_asked_to_end_in_mid_run_cost_no_run_and_no_bit(

@@ -26,6 +26,7 @@ from clntk.runs.boundary import generator_state, seed_generators, set_generator_
 from clntk.runs.build import build
 from clntk.runs.events import What
 from clntk.runs.execute import execute
+from clntk.runs.index import INDEX
 from clntk.runs.run import run_specs
 from clntk.runs.store import RunStore
 from clntk.seeding import Purpose, Seeds
@@ -71,7 +72,7 @@ class TestLayout:
 
     def test_nothing_is_left_of_the_work(self, smoke_runs):
         folders = {path.name for path in smoke_runs.root.iterdir()}
-        assert folders == {".work", ".locks", *(run.run_id for run in smoke_runs)}
+        assert folders == {".work", ".locks", INDEX, *(run.run_id for run in smoke_runs)}
         assert not list((smoke_runs.root / ".work").iterdir())
 
     def test_no_file_can_execute_code(self, rich):
@@ -277,6 +278,7 @@ class TestAgain:
             return {
                 p: (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else None)
                 for p in smoke_copy.rglob("*")
+                if p.name != INDEX  # of where the copy came from
             }
 
         before, events = state(), []

@@ -71,7 +71,7 @@ STATEFUL = ("output_scale", "linearized")  # regimes that keep the network at in
 def one_run(tmp_path_factory, write_protocol):
     """A run of a small protocol, which is not kept in memory in any way."""
 
-    streams = tmp_path_factory.mktemp("streams") / "streams.py"
+    streams = tmp_path_factory.getbasetemp() / "streams.py"  # one file, however often this is set up
     streams.write_text(STREAMS)
 
     def make(**keys):

@@ -11,7 +11,8 @@ import clntk
 from clntk.errors import DamagedRun, NewerFormat, StoreError
 from clntk.protocol import expand, load
 from clntk.runs.files import write_atomic
-from clntk.runs.store import RunStore, State, read_published
+from clntk.runs.published import read_published
+from clntk.runs.store import RunStore, State
 
 
 @pytest.fixture
