@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slurm bench-ntk bench-training replications replications-quick lint clean
+.PHONY: demo test test-slurm bench-ntk bench-training bench-scale replications replications-quick lint clean
 
 demo: $(VENV)/.installed  ## rich against lazy on five permuted-digit tasks, training to report
 	$(BIN)/clntk run digits_rich_vs_lazy --store runs/demo
@@ -21,6 +21,9 @@ bench-ntk: $(VENV)/.installed  ## the tangent kernel beside its peers: about ten
 
 bench-training: $(VENV)/.installed  ## training beside a hand-written loop and stock Avalanche: about three minutes
 	$(BIN)/python benchmarks/training.py
+
+bench-scale: $(VENV)/.installed  ## stores of 10,000 runs, cells that do nothing, a sweep on two workers: about six minutes
+	$(BIN)/python -W ignore benchmarks/scale.py
 
 replications: $(VENV)/.installed  ## published results at full size, and one page on them; goes on where it was stopped
 	$(BIN)/clntk replicate --store runs/replications

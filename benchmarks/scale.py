@@ -19,7 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 ROUNDS = 3
-SWEEP = ["context_blobs", "regimes.third.name=standard", "regimes.fourth={name: init_scale, scale: 0.1}", "seeds=4"]
+SWEEP = [
+    "context_blobs",
+    "regimes.third.name=standard",
+    "regimes.fourth={name: init_scale, scale: 0.1}",
+    "seeds=4",
+]
 
 
 def store(folder: Path, n: int) -> Iterator[tuple[str, float, float | None]]:

@@ -1,6 +1,7 @@
 """Cells on Dask workers: processes of this machine, a scheduler that is there already, or jobs of a SLURM cluster."""
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 GONE = (
     "the Dask scheduler {} is gone; what runs had saved is in the store: run the same command again to go on"
 )
+PACE = 0.5  # seconds between messages that are passing
 PATIENCE = 10  # seconds until a scheduler counts as not there
 MISSING = "engine dask: needs packages that are not installed ({}); pip install 'clntk[dask]'"
 
@@ -157,9 +159,14 @@ def _carry_out(cell: Cell, *, work: Callable[[Cell, Tell], Result], topic: str) 
     """On a worker: carry out one cell; what it says goes to the topic, to which the driver listens."""
     from distributed import get_worker
 
-    worker = get_worker()
+    worker, last = get_worker(), -PACE
 
     def tell(message: Message) -> None:
+        nonlocal last
+        if message.get("passing"):
+            if time.monotonic() - last < PACE:
+                return
+            last = time.monotonic()
         worker.log_event(topic, message)
 
     return work(cell, tell)

@@ -16,6 +16,7 @@ SCRATCH = "clntk-dask"  # of workers' folders, then the process that they are of
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 2,  # a cell that kills three workers is lost
     "distributed.scheduler.worker-saturation": 1.0,  # no cell waits on a worker: a death is blamed on the right one
+    "distributed.worker.profile.enabled": False,  # it would look at what trains a hundred times a second
 }
 
 

@@ -6,7 +6,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 Cell = TypeVar("Cell")
 Result = TypeVar("Result")
-Message = dict[str, Any]  # of plain values: it may travel between machines
+Message = dict[
+    str, Any
+]  # of plain values: it may travel between machines; one that is "passing" may get lost
 Tell = Callable[[Message], None]
 
 

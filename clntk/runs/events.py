@@ -32,7 +32,8 @@ class Event:
 
     def as_message(self) -> dict[str, Any]:
         """The event in plain values, the run by its id."""
-        return {"what": str(self.what), "run": self.spec.run_id, "info": self.info}
+        passing = self.what is What.EPOCH
+        return {"what": str(self.what), "run": self.spec.run_id, "info": self.info, "passing": passing}
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any], specs: Mapping[str, RunSpec]) -> "Event":

@@ -56,6 +56,20 @@ def test_every_cell_gives_its_result_and_says_what_it_says_in_order(engine, tmp_
         assert [m["part"] for m in told if m["cell"] == cell] == [1, 2]
 
 
+def chatter(cell, tell):
+    for n in range(1000):
+        tell({"n": n, "passing": True})
+    tell({"n": "end"})
+
+
+def test_dask_passes_on_but_few_of_the_messages_that_may_get_lost(dask):
+    told = []
+    list(dask.map(chatter, [1], told.append))
+    assert told[0]["n"] == 0
+    assert told[-1]["n"] == "end"
+    assert len(told) < 20
+
+
 def test_without_cells_there_are_no_results(engine, tmp_path):
     assert list(engine.map(partial(work, folder=tmp_path), [], print)) == []
 
