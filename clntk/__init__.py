@@ -44,6 +44,7 @@ _PUBLIC = {
     "run": "clntk.runs.run",
     "stream_from": "clntk.streams.own",
     "task_tuning": "clntk.measures.tuning",
+    "use": "clntk.registry",
     "write_report": "clntk.report.page",
 }
 

@@ -125,12 +125,13 @@ def resume(
     retry_failed: RetryOption = False,
     together: TogetherOption = False,
     protocol: ProtocolOption = None,
+    use: UseOption = None,
 ) -> None:
     """Go on with every run of a folder that is not done, from its last task boundary."""
     from clntk.training_commands import engine_of, resume_runs
 
     where = engine_of(engine, workers, scheduler, cluster)
-    resume_runs(runs, protocol, engine=where, retry_failed=retry_failed, together=together)
+    resume_runs(runs, protocol, use or [], engine=where, retry_failed=retry_failed, together=together)
 
 
 @app.command()
@@ -265,11 +266,12 @@ def reproduce(
         Path | None,
         typer.Option("--store", help="Keep the new run in this folder; by default it is dropped."),
     ] = None,
+    use: UseOption = None,
 ) -> None:
     """Run a published run again from its own spec, and say whether it comes out the same to the bit."""
     from clntk.upkeep import reproduce_run
 
-    reproduce_run(run, store)
+    reproduce_run(run, store, use or [])
 
 
 @app.command()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 ENTRY_POINT_GROUP = "clntk.components"
+_USED = "clntk_used_"  # how modules of users' files are called
 
 
 @dataclass(frozen=True)
@@ -264,9 +265,23 @@ def use(path: str | Path) -> Path:
     path = Path(path).resolve()
     if not path.is_file():
         raise ClntkError(f"use: expected a Python file of components, found nothing at {path}")
-    content = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()
-    load_file(path, f"clntk_used_{path.stem}_{content[:16]}")
+    load_file(path, _module_name(path))
     return path
+
+
+def used_module(path: Path) -> ModuleType | None:
+    """What :func:`use` made of a file with the content that it has now; None if nobody has named it."""
+    return sys.modules.get(_module_name(path.resolve()))
+
+
+def _module_name(path: Path) -> str:
+    content = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()
+    return f"{_USED}{path.stem}_{content[:16]}"
+
+
+def used() -> list[Path]:
+    """The files of components that were loaded with :func:`use`, in order."""
+    return [Path(module.__file__) for name, module in sys.modules.items() if name.startswith(_USED)]
 
 
 def load_file(path: Path, module_name: str) -> ModuleType:

@@ -1,15 +1,14 @@
 """The commands that train: run, replicate and resume, on whatever engine."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 
-from clntk import registry
 from clntk.commands import opened_runs
-from clntk.errors import StoreError
 
 SERIAL = "serial"
 
@@ -29,11 +28,20 @@ def _engine_options(engine: dict[str, Any]) -> list[str]:
     return [] if engine == {"name": SERIAL} else [word for pair in said.items() for word in pair]
 
 
+def _warm_up(engine: dict[str, Any]) -> None:
+    """Workers of this machine begin to start while the protocol is read."""
+    if "workers" in engine:
+        from clntk.engines.local import warm_up
+
+        warm_up()
+
+
 def _flags(how: dict[str, Any]) -> list[str]:
     return ["--together"] if how["together"] else []
 
 
 def run_protocol(protocol: str, overrides: list[str], store: Path, **how: Any) -> None:
+    _warm_up(how["engine"])
     from clntk.protocol import expand, load
 
     specs = expand(load(protocol, overrides))
@@ -59,31 +67,20 @@ def replicate_published(names: list[str], store: Path, out: Path | None, *, quic
     typer.echo(str(page))
 
 
-def resume_runs(runs: Path, protocol: str | None, **how: Any) -> None:
+def resume_runs(runs: Path, protocol: str | None, use: Sequence[Path], **how: Any) -> None:
     from clntk.runs.runset import open_runs, unfinished
+    from clntk.runs.used import refuse_unnamed_or_changed
 
-    opened = opened_runs(open_runs, runs, protocol, [])
+    opened = opened_runs(open_runs, runs, protocol, use)
     specs = unfinished(opened)
     if not specs:
         others = f"; {len(opened.others)} others cannot be used (see clntk status)" if opened.others else ""
         typer.echo(f"nothing to resume: {len(opened)} runs in {runs} are done{others}")
         return
-    _load_used(specs)
-    _carry_out(specs, runs, how, ["resume", str(runs)])
-
-
-def _load_used(specs: list) -> None:
-    """Load the users' components that the specs name, if they are still those that the runs were started with."""
-    from clntk.protocol.spec import content_hash
-
-    for path in sorted({path for spec in specs for path in spec.use}):
-        registry.use(path)
-        for spec in specs:
-            if spec.code.get(Path(path).name, content_hash(path)) != content_hash(path):
-                raise StoreError(
-                    f"{path}: expected the file that {spec.run_id} was started with, found it changed since; "
-                    f"put it back, or run the protocol {spec.protocol} again: changed code makes a new run"
-                )
+    for spec in specs:
+        refuse_unnamed_or_changed(spec)
+    named = [word for path in use for word in ("--use", str(path))]
+    _carry_out(specs, runs, how, ["resume", str(runs), *named])
 
 
 def _carry_out(specs: list, store: Path, how: dict[str, Any], command: list[str]) -> None:

@@ -1,11 +1,14 @@
 """The commands that look after a store: doctor and reproduce."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from clntk import registry
 
 
 def examine_store(root: Path, *, mend: bool) -> None:
@@ -30,9 +33,11 @@ def examine_store(root: Path, *, mend: bool) -> None:
         raise typer.Exit(1)
 
 
-def reproduce_run(path: Path, store: Path | None) -> None:
+def reproduce_run(path: Path, store: Path | None, use: Sequence[Path]) -> None:
     from clntk.runs.reproduce import reproduce
 
+    for file in use:
+        registry.use(file)
     found = reproduce(path, store=store)
     for name, (before, now) in found.circumstances.items():
         typer.echo(f"{name}: {before} when it was published, {now} now")

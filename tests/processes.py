@@ -1,12 +1,18 @@
 """Fixtures for tests with real processes, that are killed and interrupted."""
 
-import subprocess
+import multiprocessing
+import os
+import runpy
 import sys
 import time
+from functools import partial
+from uuid import uuid4
 
+import psutil
 import pytest
 
 import clntk
+from clntk.engines.local import warm_up
 from clntk.protocol import expand, load
 from clntk.runs.store import RunStore
 
@@ -35,14 +41,70 @@ def whole(long_protocol, tmp_path_factory):
     return clntk.run(long_protocol, store=tmp_path_factory.mktemp("whole")).root
 
 
+class Forked:
+    """A process of its own, forked from one that has imported everything: it starts in a moment.
+
+    Args:
+        folder: where it works, and where what it says is kept.
+        module: run as ``python -m`` would.
+        arguments: of the command line.
+    """
+
+    def __init__(self, folder, module, *arguments):
+        self.said = [folder / f".said-{uuid4().hex}" for _ in range(2)]
+        words = [str(word) for word in (module, *arguments)]
+        self.process = multiprocessing.get_context("forkserver").Process(
+            target=_run, args=(words, folder, self.said)
+        )
+        warm_up()
+        self.process.start()
+        self.others = set(self._family())  # of processes started before
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    @property
+    def returncode(self):
+        return self.process.exitcode
+
+    poll = returncode.fget
+
+    def kill(self):
+        self.process.kill()
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def communicate(self, timeout=None):
+        """What it said on either stream, once it has ended."""
+        self.process.join(timeout)
+        assert self.returncode is not None, "it still runs"
+        return [path.read_text() for path in self.said]
+
+    def descendants(self):
+        """The processes that it started, and their own."""
+        return [p for p in self._family() if p not in self.others]
+
+    def _family(self):
+        return psutil.Process(self.pid).parent().children(recursive=True)
+
+
+def _run(words, folder, said):
+    for stream, path in zip((1, 2), said, strict=True):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    os.chdir(folder)
+    sys.argv = words
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+
+
 @pytest.fixture
 def begin(tmp_path):
-    """Starts a process of its own; whatever still runs at the end is killed."""
+    """Starts a module as a process of its own; whatever still runs at the end is killed."""
     started = []
 
-    def start(*command, **options):
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
-        started.append(subprocess.Popen([str(word) for word in command], **(streams | options)))
+    def start(module, *arguments):
+        started.append(Forked(tmp_path, module, *arguments))
         return started[-1]
 
     yield start
@@ -55,7 +117,7 @@ def begin(tmp_path):
 @pytest.fixture
 def start(begin):
     """Starts the command line as a process of its own."""
-    return lambda *arguments, **options: begin(sys.executable, "-m", "clntk.cli", *arguments, **options)
+    return partial(begin, "clntk.cli")
 
 
 def wait_for(condition, process=None):

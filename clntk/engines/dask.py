@@ -11,15 +11,20 @@ from uuid import uuid4
 
 from pydantic import Field
 
+from clntk.engines import unpack
 from clntk.errors import ClntkError
 from clntk.registry import register
 from clntk.runs.engine import Cell, Engine, Lost, Message, Result, Tell
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, Worker
 
 GONE = (
     "the Dask scheduler {} is gone; what runs had saved is in the store: run the same command again to go on"
+)
+UNREADABLE = (
+    "engine dask: expected a worker that can read what it is to run, found {}; install where workers run what is "
+    "installed here: clntk in the same version, and the modules of components of your own"
 )
 PACE = 0.5  # seconds between messages that are passing
 PATIENCE = 10  # seconds until a scheduler counts as not there
@@ -41,10 +46,14 @@ class Dask:
     def map(
         self, work: Callable[[Cell, Tell], Result], cells: Iterable[Cell], tell: Tell
     ) -> Iterator[Result | Lost[Cell]]:
+        from cloudpickle import dumps
+
         cells = list(cells)
         topic, inbox = f"clntk-{uuid4().hex}", SimpleQueue()
         self.client.subscribe_topic(topic, lambda event: inbox.put(event[1]))
-        futures = self.client.map(_carry_out, cells, work=work, topic=topic, pure=False)
+        futures = self.client.map(
+            unpack.carry_out, [dumps(cell) for cell in cells], work=dumps(work), topic=topic, pure=False
+        )
         waiting = {future.key: (future, cell) for future, cell in zip(futures, cells, strict=True)}
         del (
             futures
@@ -72,13 +81,16 @@ class Dask:
         from distributed.client import FutureCancelledError
 
         try:
-            return future.result()
+            answer = future.result()
         except KilledWorker as error:
             deaths = error.allowed_failures + 1
             last = error.last_worker.address
             return Lost(cell, f"its worker process died {deaths} times while it ran, the last at {last}")
         except (CancelledError, FutureCancelledError) as error:
             raise ClntkError(GONE.format(self.address)) from error
+        if unpack.UNREADABLE in answer:
+            raise ClntkError(UNREADABLE.format(answer[unpack.UNREADABLE]))
+        return answer[unpack.RESULT]
 
     def close(self) -> None:
         """Give up whatever still runs; end workers that are the engine's own."""
@@ -105,9 +117,11 @@ def dask(
         ClntkError: if Dask is not installed, more than one place is named, or no scheduler answers.
     """
     try:
+        import cloudpickle
         import distributed  # noqa: F401
     except ImportError as error:
         raise ClntkError(MISSING.format(error.name)) from error
+    cloudpickle.register_pickle_by_value(unpack)
     named = {"workers": workers or memory, "scheduler": scheduler, "cluster": cluster}
     if len([name for name, value in named.items() if value is not None]) > 1:
         raise ClntkError(
@@ -155,11 +169,9 @@ def _client(target: Any) -> "Client":
         ) from error
 
 
-def _carry_out(cell: Cell, *, work: Callable[[Cell, Tell], Result], topic: str) -> Result:
-    """On a worker: carry out one cell; what it says goes to the topic, to which the driver listens."""
-    from distributed import get_worker
-
-    worker, last = get_worker(), -PACE
+def speaker(worker: "Worker", topic: str) -> Tell:
+    """On a worker: how a cell says something to the topic; of what is passing, but little is said."""
+    last = -PACE
 
     def tell(message: Message) -> None:
         nonlocal last
@@ -169,4 +181,4 @@ def _carry_out(cell: Cell, *, work: Callable[[Cell, Tell], Result], topic: str) 
             last = time.monotonic()
         worker.log_event(topic, message)
 
-    return work(cell, tell)
+    return tell

@@ -4,15 +4,19 @@ import hashlib
 import importlib
 import inspect
 from collections.abc import Callable
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
-from typing import Annotated, Any
+from types import ModuleType
+from typing import Annotated, Any, get_type_hints
 
 import torch
 from pydantic import AfterValidator
 from torch import nn
 
+from clntk import registry
 from clntk.errors import DataError
-from clntk.registry import load_file, register
+from clntk.registry import register
 from clntk.shape import TaskShape
 
 DIGEST = 10  # hexadecimal digits of a file's content that are kept with its name
@@ -53,7 +57,8 @@ def custom(
 
     Args:
         shape: shape of the inputs and number of outputs.
-        path: ``package.module:Class``, or ``file.py:Class`` relative to the working directory.
+        path: ``package.module:Class`` of an installed package, an ``nn.Module`` or a function annotated to return one;
+            or ``file.py:Class``, relative to the working directory, of a file that ``use:`` names as well.
         kwargs: its further arguments.
 
     Raises:
@@ -78,17 +83,61 @@ def custom(
 
 
 def _imported(path: str, where: str) -> Callable[..., Any]:
+    """What the path names: of a file that the user has named, or a network of a package that is installed.
+
+    Anything else could be anything: a protocol or a run from a stranger names it.
+    """
     place, _, attribute = path.partition("@")[0].partition(":")
+    if place.endswith(".py"):
+        module = registry.used_module(Path(place))
+        if module is None:
+            raise DataError(
+                f"{where}: expected a file that is named as one of your own, found that nobody has; list {place} under "
+                "use: in the protocol, or name it with --use or clntk.use()"
+            )
+        return _attribute(module, attribute, where)
+    if not _is_installed(place.partition(".")[0]):
+        raise DataError(
+            f"{where}: expected something to import from an installed package, found no package of that name; for a "
+            "file give file.py:Class"
+        )
     try:
-        if place.endswith(".py"):
-            file = Path(place).resolve()
-            content = hashlib.sha256(str(file).encode() + file.read_bytes()).hexdigest()
-            module = load_file(file, f"clntk_used_{file.stem}_{content[:16]}")
-        else:
-            module = importlib.import_module(place)
-        return getattr(module, attribute)
-    except (ImportError, AttributeError) as error:
+        found = _attribute(importlib.import_module(place), attribute, where)
+    except ImportError as error:
         raise DataError(f"{where}: expected something to import, found {error}") from error
+    if not _makes_networks(found):
+        raise DataError(
+            f"{where}: expected an nn.Module, or a function that is annotated to return one, found {found!r}; call it "
+            "in a file of your own, listed under use:, and give file.py:function"
+        )
+    return found
+
+
+@cache
+def _is_installed(package: str) -> bool:
+    """Whether it is of a distribution; of one that is installed to be edited, only the name is known."""
+    try:
+        return package in packages_distributions() or distribution(package) is not None
+    except (PackageNotFoundError, ValueError):
+        return False
+
+
+def _attribute(module: ModuleType, name: str, where: str) -> Any:
+    try:
+        return getattr(module, name)
+    except AttributeError as error:
+        raise DataError(f"{where}: expected something to import, found {error}") from error
+
+
+def _makes_networks(found: Any) -> bool:
+    """Whether it says of itself that it makes networks: all else would be called with whatever a protocol gives."""
+    made = found
+    if not inspect.isclass(found):
+        try:
+            made = get_type_hints(found).get("return")
+        except (TypeError, NameError):
+            return False
+    return inspect.isclass(made) and issubclass(made, nn.Module)
 
 
 @torch.no_grad()

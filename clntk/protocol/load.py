@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from importlib.resources import files
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,22 @@ from omegaconf.errors import OmegaConfBaseException
 from clntk import registry
 from clntk.errors import ClntkError, Problem, ProtocolError, UnknownName, did_you_mean
 from clntk.protocol.model import Protocol, normalised, problems_of
+from clntk.protocol.references import refuse_calls
 from clntk.protocol.sweep import cells, points
 from clntk.shipped import folder
+from clntk.text_files import read_text, refuse_bomb
 
 ENTRY_POINT_GROUP = "clntk.protocols"
+# what the libraries raise for texts that are none: of numbers beyond theirs, dates that are not, keys of other types
+NOT_YAML = (
+    yaml.YAMLError,
+    OmegaConfBaseException,
+    OSError,
+    ValueError,
+    TypeError,
+    RecursionError,
+    OverflowError,
+)
 
 
 def load(protocol: str | Path, overrides: Iterable[str] = (), *, quick: bool = False) -> Protocol:
@@ -104,7 +117,7 @@ def written_out(given: Iterable[str], where: str) -> dict[str, Any]:
         raise ProtocolError(where, wrong)
     try:
         return OmegaConf.to_container(OmegaConf.from_dotlist(given))
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
+    except NOT_YAML as error:
         raise ProtocolError(where, [_not_yaml("(options)", error)]) from error
 
 
@@ -118,15 +131,18 @@ def with_options(raw: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str
 
 def _merged(path: Path, overrides: list[str], *, quick: bool = False) -> dict[str, Any]:
     try:
-        config = OmegaConf.load(path)
+        text = read_text(path)
+        refuse_bomb(text)
+        config = OmegaConf.load(StringIO(text))
         if not OmegaConf.is_dict(config):
             raise ProtocolError(str(path), [Problem("(file)", "a mapping of keys", type(config).__name__)])
         # bare names are written out first, so that model.width=64 can reach into model: mlp
         config = OmegaConf.create(normalised(OmegaConf.to_container(config)))
         of_quick = list(config.get("quick") or []) if quick else []
         config = OmegaConf.merge(config, written_out([*of_quick, *overrides], str(path)))
+        refuse_calls(OmegaConf.to_container(config))
         return OmegaConf.to_container(config, resolve=True)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+    except NOT_YAML as error:
         raise ProtocolError(str(path), [_not_yaml("(file)", error)]) from error
 
 

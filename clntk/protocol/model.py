@@ -8,11 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from clntk import registry
 from clntk.errors import Problem, UnknownName, did_you_mean
 from clntk.problems import from_pydantic
-from clntk.protocol.spec import options_of
+from clntk.protocol.spec import Label, Seed, options_of
 from clntk.protocol.sweep import refuse_sweep
-
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
-Seed = Annotated[int, Field(ge=0)]
 
 
 class Component(BaseModel):

@@ -4,11 +4,24 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 FORMAT = 1  # of specs and run folders; raised when older clntk could not read them
+
+
+def _named(component: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(component.get("name"), str):
+        raise ValueError("expected the name of a component")
+    return component
+
+
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=200)]
+Seed = Annotated[int, Field(ge=0, strict=True)]
+_Component = Annotated[dict[str, Any], AfterValidator(_named)]
 
 
 @dataclass(frozen=True)
@@ -30,24 +43,26 @@ class RunSpec:
         device: where it runs.
     """
 
-    protocol: str
-    regime: str
-    seed: int
-    stream: dict[str, Any]
-    model: dict[str, Any]
-    strategy: dict[str, Any]
-    regime_options: dict[str, Any]
-    probes: list[dict[str, Any]]
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    protocol: Label
+    regime: Label
+    seed: Seed
+    stream: _Component
+    model: _Component
+    strategy: _Component
+    regime_options: _Component
+    probes: list[_Component]
     sweep: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     code: dict[str, str] = field(default_factory=dict)
     summary: str = ""
     reference: str = ""
-    measures: list[dict[str, Any]] = field(default_factory=list)
-    regimes: list[str] = field(default_factory=list)
+    measures: list[_Component] = field(default_factory=list)
+    regimes: list[Label] = field(default_factory=list)
     use: list[str] = field(default_factory=list)
     published: list[dict[str, Any]] = field(default_factory=list)
-    format: int = FORMAT
+    format: Annotated[int, Field(strict=True)] = FORMAT
 
     @cached_property
     def identity(self) -> str:
@@ -79,8 +94,18 @@ class RunSpec:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "RunSpec":
-        return cls(**data)
+    def from_dict(cls, data: Any) -> "RunSpec":
+        """What :meth:`as_dict` gave, checked: it may have been written by anybody.
+
+        Raises:
+            ValueError: for anything else; labels and names take part in file names.
+        """
+        return _adapter().validate_python(data)
+
+
+@cache
+def _adapter() -> TypeAdapter[RunSpec]:
+    return TypeAdapter(RunSpec)
 
 
 def options_of(component: Mapping[str, Any]) -> dict[str, Any]:

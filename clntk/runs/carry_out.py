@@ -1,6 +1,6 @@
 """A cell of an engine: runs carried out somewhere, and what is to be done about those that came to nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -19,7 +19,7 @@ from clntk.runs.together import candidates, execute_together
 Cell = list[RunSpec]
 
 
-def carry_out(cell: Cell, tell: Tell, *, root: Path, wait: bool) -> list[Outcome]:
+def carry_out(cell: Cell, tell: Tell, *, root: Path, wait: bool, use: Sequence[Path] = ()) -> list[Outcome]:
     """Carry out the runs of a cell, together if there are several, wherever an engine calls this.
 
     Args:
@@ -27,8 +27,9 @@ def carry_out(cell: Cell, tell: Tell, *, root: Path, wait: bool) -> list[Outcome
         tell: told of the events, as messages.
         root: the store's folder.
         wait: whether to wait for other processes that have the runs.
+        use: files of components that were loaded where the command was given: never what a stored spec names.
     """
-    for path in sorted({path for spec in cell for path in spec.use}):
+    for path in use:
         registry.use(path)  # in a process of an engine's own, nobody has
 
     def listener(event: Event) -> None:
@@ -69,7 +70,7 @@ class Rounds:
     def _round(self, cells: list[Cell], *, wait: bool) -> Iterator[Cell]:
         """Carry cells out; those that are to be carried out again."""
         before = {spec.run_id: self.store.progress(spec.run_id) for cell in cells for spec in cell}
-        work = partial(carry_out, root=self.store.root, wait=wait)
+        work = partial(carry_out, root=self.store.root, wait=wait, use=registry.used())
         for result in self.engine.map(work, cells, self._tell):
             if isinstance(result, Lost):
                 yield from self._lost(result, before)

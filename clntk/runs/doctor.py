@@ -1,6 +1,5 @@
 """A store looked through: what is wrong with it, and what can be put right."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ import yaml
 from clntk.errors import ClntkError, DamagedRun, NewerFormat, StoreError
 from clntk.protocol.spec import RunSpec
 from clntk.runs.boundary import load_state
-from clntk.runs.files import disk_errors, read_yaml, sha256
+from clntk.runs.files import disk_errors, sha256
 from clntk.runs.index import INDEX
 from clntk.runs.published import read_published
 from clntk.runs.store import LOCKS, WORK, RunStore
+from clntk.text_files import read_yaml
 
 ASIDE = ".damaged"
 RESULTS = "results"  # what analyses write beside the runs
@@ -86,7 +86,7 @@ def repair(root: str | Path) -> list[Finding]:
 
 def _put_right(store: RunStore, path: Path, *, damaged: bool) -> None:
     if not damaged:
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
         return
     spec = _spec(path)
     aside = store.root / ASIDE
@@ -156,5 +156,5 @@ def _spec(path: Path) -> RunSpec | None:
     """The spec of a folder, from its own file or the facts' provenance."""
     try:
         return RunSpec.from_dict(read_yaml(path / "spec.yaml"))
-    except (OSError, TypeError, ValueError, json.JSONDecodeError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError):
         return None

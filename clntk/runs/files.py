@@ -14,7 +14,6 @@ import yaml
 from clntk.errors import StoreError
 
 # the C library's, where PyYAML was built with it: ten times faster
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 _WHY = {
@@ -82,11 +81,6 @@ def write_json(path: Path, value: Any) -> None:
 def write_yaml(path: Path, value: Any) -> None:
     text = yaml.dump(value, Dumper=_DUMPER, sort_keys=False, allow_unicode=True)
     write_atomic(path, text.encode())
-
-
-def read_yaml(path: Path) -> Any:
-    """What a YAML file holds, by the safe loader: plain values, nothing that could execute."""
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
 
 
 def sha256(path: Path) -> str:

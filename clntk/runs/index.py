@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from clntk.protocol.spec import RunSpec
-from clntk.runs.files import read_yaml, write_atomic
+from clntk.runs.files import write_atomic
 from clntk.runs.published import read_published
+from clntk.text_files import read_yaml
 
 INDEX = ".index.json"
 VERSION = 1
@@ -43,9 +44,12 @@ class Index:
         """The spec of a run in progress.
 
         Raises:
-            OSError, TypeError, ValueError, yaml.YAMLError: if it cannot be read.
+            OSError, ValueError, yaml.YAMLError: if it cannot be read, or is that of another run.
         """
-        return self._spec(folder, self._read_enrolled)
+        spec = self._spec(folder, self._read_enrolled)
+        if spec.run_id != folder.name:
+            raise ValueError(f"it is that of {spec.run_id}")
+        return spec
 
     def save(self) -> None:
         """Note down what was looked at, if that is news; where nobody can write, nothing is."""
@@ -65,7 +69,7 @@ class Index:
                 spec = RunSpec.from_dict(entry["spec"])
                 self._seen[key] = entry
                 return spec
-            except TypeError:
+            except ValueError:
                 pass
         stamps = {name: _stamp(f"{folder}/{name}") for name in (_SPEC, _PROVENANCE)}
         spec, files = read(folder)

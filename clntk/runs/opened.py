@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from pyarrow import parquet
 from safetensors import safe_open
 
+from clntk import limits
 from clntk.axes import CHECKPOINT, EVAL_TASK, STEP
 from clntk.errors import StoreError
 from clntk.protocol.spec import RunSpec
 from clntk.runs.derived import DERIVED, derive
+from clntk.runs.facts_file import refuse_hostile
 from clntk.runs.files import sha256
-from clntk.runs.published import damaged, read_published
+from clntk.runs.published import damaged, read_published, reading
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +73,8 @@ class Run:
     def _read(self, name: str) -> Any:
         readers = {"metrics": self._metrics, "weights": self._weights}
         if name in readers:
-            return readers[name]()
+            with reading(self.path, name):
+                return readers[name]()
         if name in DERIVED and name not in self.tree.children:
             return derive(name, self)
         return self._from_tree(name)
@@ -78,8 +82,15 @@ class Run:
     @cached_property
     def tree(self) -> xr.DataTree:
         """All of facts.nc, in memory."""
-        with xr.open_datatree(self._checked("facts.nc"), engine="h5netcdf") as tree:
-            return tree.load()
+        path = self._checked("facts.nc")
+        with reading(self.path, "facts.nc"):
+            refuse_hostile(path)
+            with xr.open_datatree(path, engine="h5netcdf") as tree:
+                tree.load()
+            schedule = tree["schedule"].dataset
+            if not {"trained", CHECKPOINT, EVAL_TASK} <= set(schedule.variables):
+                raise ValueError("it does not say when what was trained")
+            return tree
 
     @property
     def checkpoints(self) -> list[str]:
@@ -110,8 +121,10 @@ class Run:
             raise StoreError(
                 f"{self.path}: expected a checkpoint of {known}, found {checkpoint!r}; choose one of them"
             )
-        file = self._checked(f"weights/{checkpoint}.safetensors")
-        network = rebuild(self.spec, load_file(file), self.probe_sets.stream, file)
+        name = f"weights/{checkpoint}.safetensors"
+        file = self._checked(name)
+        with reading(self.path, name):
+            network = rebuild(self.spec, load_file(file), self.probe_sets.stream, file)
         return network if dtype is None else network.to(dtype)
 
     @cached_property
@@ -123,11 +136,11 @@ class Run:
         """
         from clntk.runs.rebuild import stored_probe_sets
 
-        with safe_open(
-            self._checked(f"weights/{self.checkpoints[0]}.safetensors"), framework="numpy"
-        ) as file:
-            names = list(file.keys())
-        return stored_probe_sets(self.spec, self.fact("probes"), self.tree.attrs, names, self.path)
+        path = self._checked(f"weights/{self.checkpoints[0]}.safetensors")
+        with reading(self.path, "weights and probes"):
+            with safe_open(path, framework="numpy") as file:
+                names = list(file.keys())
+            return stored_probe_sets(self.spec, self.fact("probes"), self.tree.attrs, names, self.path)
 
     def _from_tree(self, name: str) -> Any:
         if name not in self.tree.children:
@@ -142,7 +155,10 @@ class Run:
         return node.dataset.get(name, node.dataset)
 
     def _metrics(self) -> xr.Dataset:
-        table = pd.read_parquet(self._checked("metrics.parquet"))
+        path = self._checked("metrics.parquet")
+        if (rows := parquet.read_metadata(path).num_rows) > limits.ROWS:
+            raise ValueError(f"expected at most {limits.ROWS} rows, found {rows}")
+        table = pd.read_parquet(path, columns=["checkpoint", "eval_task", "metric", "value", "step"])
         schedule = self.tree["schedule"].dataset
         wide = table.pivot(index=["checkpoint", "eval_task"], columns="metric", values="value").to_xarray()
         wide = wide.reindex({CHECKPOINT: schedule[CHECKPOINT].values, EVAL_TASK: schedule[EVAL_TASK].values})

@@ -11,12 +11,12 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from clntk import registry
 from clntk.axes import EVAL_TASK
 from clntk.capture.look import hidden_layers
 from clntk.errors import StoreError
-from clntk.protocol.spec import RunSpec, content_hash
+from clntk.protocol.spec import RunSpec
 from clntk.runs.build import training_of, untrained
+from clntk.runs.used import refuse_unnamed_or_changed
 from clntk.shape import TaskShape
 from clntk.strategies.gates import put_gates
 from clntk.strategies.learner import head_mask
@@ -138,7 +138,7 @@ def rebuild(spec: RunSpec, tensors: Mapping[str, Tensor], stream: TaskStream, wh
         StoreError: if model and regime, as they are now, have other parameters or buffers than those stored, or are a
             user's own and have changed.
     """
-    refuse_changed_code(spec, ("model", spec.model["name"]), ("regime", spec.regime_options["name"]))
+    refuse_unnamed_or_changed(spec, ("model", spec.model["name"]), ("regime", spec.regime_options["name"]))
     network = untrained(spec, stream.shape).model
     _restore_gates(network, tensors, stream.shape)
     if any(name.endswith(_OWNER) for name in tensors):
@@ -152,28 +152,6 @@ def rebuild(spec: RunSpec, tensors: Mapping[str, Tensor], stream: TaskStream, wh
             f"run it again: {error}"
         ) from error
     return network.eval()
-
-
-def refuse_changed_code(spec: RunSpec, *components: tuple[str, str]) -> None:
-    """Components may be a user's own: they are loaded from where they were, and have to be what they were.
-
-    Args:
-        spec: of the run.
-        components: kind and name of each.
-
-    Raises:
-        StoreError: for one that has changed.
-    """
-    for kind, name in components:
-        if name not in registry.names(kind):
-            for path in filter(lambda path: Path(path).is_file(), spec.use):
-                registry.use(path)
-        source = registry.get(kind, name).source
-        if spec.code.get(source.name, content_hash(source)) != content_hash(source):
-            raise StoreError(
-                f"{source}: expected the {kind} {name!r} that {spec.run_id} was run with, found it changed since; "
-                "put it back, or run the protocol again"
-            )
 
 
 def _restore_gates(network: nn.Module, tensors: Mapping[str, Tensor], shape: TaskShape) -> None:

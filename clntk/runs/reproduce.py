@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from clntk import registry
 from clntk.axes import CHECKPOINT
 from clntk.errors import ClntkError, StoreError
-from clntk.protocol.spec import content_hash
 from clntk.runs.execute import execute
 from clntk.runs.opened import Run
 from clntk.runs.store import RunStore
+from clntk.runs.used import refuse_unnamed_or_changed
 
 WHEN = {"finished", "seconds", "files", "command", "run"}  # differ from run to run, and say nothing
 
@@ -65,19 +64,19 @@ class Reproduction:
 def reproduce(path: str | Path, *, store: str | Path | None = None) -> Reproduction:
     """Run a published run again from its own spec, on this machine, and compare bit for bit.
 
-    Files that its spec names under ``use`` are loaded, as running its protocol would.
+    Components of a user's own have to be named before, with :func:`clntk.use`: a run loads no code by itself.
 
     Args:
         path: the folder of the run.
         store: where the new run goes, and stays; by default it is dropped after the comparison.
 
     Raises:
-        StoreError: if files of components are missing or changed, or ``store`` holds the published run itself.
+        StoreError: if components were not named or have changed, or ``store`` holds the published run itself.
         DamagedRun, NewerFormat: if the run cannot be read.
         ClntkError: if it fails this time.
     """
     published = Run(Path(path).resolve())
-    _load_components(published)
+    refuse_unnamed_or_changed(published.spec)
     with TemporaryDirectory(prefix="clntk-reproduce-") as folder:
         root = Path(folder if store is None else store).resolve()
         if root == published.path.parent:
@@ -88,22 +87,6 @@ def reproduce(path: str | Path, *, store: str | Path | None = None) -> Reproduct
         if outcome.status == "failed":
             raise ClntkError(f"{published.run_id} failed when it was run again: {outcome.message}")
         return _compared(published, Run(target.published(published.spec.run_id)))
-
-
-def _load_components(run: Run) -> None:
-    """
-    Raises:
-        StoreError: if they are not what the run was made with.
-    """
-    for path in run.spec.use:
-        name, where = Path(path).name, Path(path)
-        if not where.is_file():
-            raise StoreError(
-                f"{run.path}: was made with components of {path}, which is not there; put it back"
-            )
-        if run.spec.code.get(name, content_hash(path)) != content_hash(path):
-            raise StoreError(f"{run.path}: was made with another version of {path}; put that version back")
-        registry.use(path)
 
 
 def _compared(published: Run, again: Run) -> Reproduction:

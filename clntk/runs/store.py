@@ -1,6 +1,5 @@
 """The run store: one folder a run, published whole by one rename, never edited afterwards."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from clntk.errors import DamagedRun, NewerFormat, StoreError
 from clntk.protocol.spec import RunSpec
 from clntk.runs.files import disk_errors, fsync, is_refusal, write_json, write_yaml
 from clntk.runs.index import Index
+from clntk.text_files import read_json
 
 WORK = ".work"
 LOCKS = ".locks"
@@ -122,8 +122,13 @@ class RunStore:
         write_json(self.work(run_id) / "failure.json", failure)
 
     def failure(self, run_id: str) -> dict[str, Any] | None:
+        """The failure that a run is marked with; one that cannot be read is none, and the run is tried again."""
         path = self.work(run_id) / "failure.json"
-        return json.loads(path.read_text()) if path.is_file() else None
+        try:
+            found = read_json(path)
+            return {**found, "reason": str(found["reason"]), "repeatable": bool(found.get("repeatable"))}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
 
     def clear_failure(self, run_id: str) -> None:
         (self.work(run_id) / "failure.json").unlink(missing_ok=True)
@@ -157,7 +162,7 @@ class RunStore:
     def _work_standing(self, path: Path, index: Index) -> Standing:
         try:
             spec = index.enrolled(path)
-        except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:
             why = f"spec.yaml cannot be read ({type(error).__name__})"
             what = f"{path}: {why}; delete this folder and run its protocol again"
             return Standing(path.name, State.DAMAGED, None, what)

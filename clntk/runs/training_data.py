@@ -10,7 +10,8 @@ from clntk.axes import OUTPUT
 from clntk.errors import StoreError
 from clntk.runs.build import component
 from clntk.runs.opened import Run
-from clntk.runs.rebuild import ProbeSets, refuse_changed_code
+from clntk.runs.rebuild import ProbeSets
+from clntk.runs.used import refuse_unnamed_or_changed
 from clntk.seeding import Purpose, Seeds
 from clntk.strategies.directions import DRAWN
 from clntk.strategies.switch import TaskSwitch
@@ -26,7 +27,7 @@ def built_stream(run: Run) -> TaskStream:
         StoreError: if the stream is a user's own and has changed, or gives other data than it gave.
     """
     spec = run.spec
-    refuse_changed_code(spec, ("stream", spec.stream["name"]))
+    refuse_unnamed_or_changed(spec, ("stream", spec.stream["name"]))
     stream: TaskStream = component("stream", spec.stream, Seeds(spec.seed))
     for built, stored in zip(stream.tasks, run.probe_sets.stream.tasks, strict=True):
         if not torch.equal(built.probe.x, stored.probe.x):

@@ -1,5 +1,6 @@
 """What every engine owes, and what Dask owes beyond it."""
 
+import importlib
 import os
 import re
 import time
@@ -78,6 +79,15 @@ def test_an_error_of_a_cell_is_raised_and_the_engine_goes_on_to_others(engine, t
     with pytest.raises(ValueError, match="found -1"):
         list(engine.map(partial(work, folder=tmp_path), [-1], print))
     assert list(engine.map(partial(work, folder=tmp_path), [4], print)) == [40]
+
+
+def test_a_worker_that_cannot_import_what_it_is_to_run_says_so(dask, tmp_path, monkeypatch):
+    dask.client.wait_for_workers(2, timeout=30)
+    (tmp_path / "only_here.py").write_text("def work(cell, tell): return cell\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    work = importlib.import_module("only_here").work
+    with pytest.raises(ClntkError, match=r"found tcp://127\.0\.0\.1:\d+ \(ModuleNotFoundError: .*only_here"):
+        list(dask.map(work, [1], print))
 
 
 def slow(cell, tell, *, folder):

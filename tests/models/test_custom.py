@@ -37,6 +37,9 @@ class Frozen(Plain):
         super().__init__()
         self.requires_grad_(False)
 
+def thing():
+    return {}
+
 number = 3
 """
 
@@ -45,7 +48,7 @@ number = 3
 def mine(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)
-    return tmp_path / "mine.py"
+    return registry.use(tmp_path / "mine.py")
 
 
 def _custom(path, **kwargs):
@@ -90,7 +93,11 @@ def test_checking_draws_nothing_at_random(mine):
             {},
             r"mine.py:Nett@\w{10}: expected something to import, found module .* no attribute",
         ),
-        ("no_such_package:Net", {}, "expected something to import, found No module named 'no_such_package'"),
+        (
+            "no_such_package:Net",
+            {},
+            "from an installed package, found no package",
+        ),
         ("torch.nn:Linea", {}, "expected something to import, found module 'torch.nn' has no attribute"),
         (
             "mine.py:Net",
@@ -98,7 +105,15 @@ def test_checking_draws_nothing_at_random(mine):
             r"expected a call with \{'with': 7\} to make a network, found TypeError",
         ),
         ("mine.py:number", {}, "to make a network, found TypeError: 3 is not a callable object"),
-        ("collections:Counter", {}, "expected it to make an nn.Module, found Counter"),
+        ("mine.py:thing", {}, "expected it to make an nn.Module, found dict"),
+        ("collections:Counter", {}, "from an installed package, found no package"),
+        ("os:system", {"command": "touch hacked"}, "from an installed package, found no package"),
+        (
+            "numpy:save",
+            {"file": "hacked", "arr": 1},
+            "expected an nn.Module, or a function that is annotated",
+        ),
+        ("torch:compile", {}, "expected an nn.Module, or a function that is annotated"),
         (
             "torch.nn:Linear",
             {"in_features": 6, "out_features": 4},
@@ -134,10 +149,14 @@ def test_what_is_no_path_is_refused_before_anything_is_built(mine, path):
         _custom(path)
 
 
-def test_a_file_that_does_not_load_says_why(mine):
-    mine.write_text("import no_such_package\n")
-    with pytest.raises(Exception, match="failed while it was loaded: ModuleNotFoundError"):
-        _custom("mine.py:Net")
+def test_a_file_that_nobody_named_is_not_loaded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "theirs.py").write_text("import pathlib; pathlib.Path('hacked').touch()\n" + MINE)
+    with pytest.raises(
+        DataError, match=r"expected a file that is named as one of your own.*list theirs.py under use:"
+    ):
+        _custom("theirs.py:Net")
+    assert not (tmp_path / "hacked").exists()
 
 
 def _spec(write_protocol, folder, **model):
@@ -149,6 +168,7 @@ def test_changed_code_makes_another_run_and_is_not_taken_for_the_old(mine, write
     before = _spec(write_protocol, tmp_path, path="mine.py:Net")
     assert _spec(write_protocol, tmp_path, path="mine.py:Net").run_id == before.run_id
     mine.write_text(MINE.replace("width=5", "width=6"))
+    registry.use(mine)
     after = _spec(write_protocol, tmp_path, path="mine.py:Net")
     assert after.run_id != before.run_id
     with pytest.raises(

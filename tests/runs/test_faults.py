@@ -321,7 +321,7 @@ class TestUsersCode:
         (tmp_path / "my_stream.py").write_text(BROKEN.replace('how == "index"', 'how == "other"'))
         stale = cli("resume", store)
         assert stale.code == 1
-        assert "my_stream.py: expected the file that small-plain-s0-" in stale.err
+        assert "my_stream.py: expected the stream 'broken' that small-plain-s0-" in stale.err
         assert "changed code makes a new run" in stale.err
         assert cli("run", protocol, "--store", store).code == 0
         assert len(clntk.open_runs(store)) == 3
@@ -331,4 +331,4 @@ class TestUsersCode:
         (tmp_path / "my_stream.py").unlink()
         done = cli("resume", tmp_path / "runs")
         assert done.code == 1
-        assert "expected a Python file of components, found nothing at" in done.err
+        assert "my_stream.py: expected the stream 'broken', found the file gone; put it back" in done.err

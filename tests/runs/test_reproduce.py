@@ -95,10 +95,14 @@ def test_components_that_are_gone_or_changed_are_named(write_protocol, tmp_path)
     (run,) = clntk.run(path, store=tmp_path / "runs")
     assert reproduce(run.path).equal
     own.write_text(OWN + "\n# changed")
-    with pytest.raises(StoreError, match=r"was made with another version of .*own.py; put that version back"):
+    with pytest.raises(
+        StoreError, match=r"own.py: expected the regime 'own_regime' that .* was run with, found it changed"
+    ):
         reproduce(run.path)
     own.unlink()
-    with pytest.raises(StoreError, match=r"was made with components of .*own.py, which is not there"):
+    with pytest.raises(
+        StoreError, match=r"own.py: expected the regime 'own_regime', found the file gone; put it back"
+    ):
         reproduce(run.path)
 
 

@@ -50,6 +50,7 @@ def one_run(tmp_path_factory, write_protocol):
     streams.write_text(STREAM)
 
     def make(strategy, **keys):
+        clntk.use(streams)  # a test forgets it, and what comes from disk does not load it
         if (key := repr((strategy, keys))) not in made:
             folder = tmp_path_factory.mktemp("run")
             keys = {"stream": {"name": "noise"}, "model": {"name": "mlp", "width": 8}, "regimes": LAZY} | keys

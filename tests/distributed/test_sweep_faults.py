@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -144,11 +142,6 @@ def test_runs_trained_together_that_lose_their_worker_go_on_one_by_one(
     assert not list((store / ".work").iterdir())
 
 
-def family(process):
-    """The processes that a driver started, and their own."""
-    return psutil.Process(process.pid).children(recursive=True)
-
-
 def none_alive(processes):
     return all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in processes)
 
@@ -168,7 +161,8 @@ def test_the_same_command_goes_on_where_the_driver_was_killed_or_asked_to_end(
         process = start(*command)
         pids.append(process.pid)
         wait_for_progress(store, naive_and_replay[0], process)
-        workers = family(process)
+        workers = process.descendants()
+        assert len(workers) >= 2
         process.send_signal(number)
         out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == code
@@ -193,13 +187,11 @@ def test_a_scheduler_that_dies_is_named_and_another_one_goes_on(
         """A scheduler and a worker, each a process of its own, and the command that runs there."""
         file = tmp_path / f"scheduler{len(started)}.json"
         here = ["--scheduler-file", file, "--host", "127.0.0.1", "--no-dashboard"]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        dask = partial(begin, sys.executable, "-m", **quiet)
-        begun = dask(
+        begun = begin(
             "distributed.cli.dask_scheduler", *here, "--port", "0", "--dashboard-address", "127.0.0.1:0"
         )
         wait_for(file.exists, begun)
-        dask("distributed.cli.dask_worker", *here, "--no-nanny", "--nthreads", "1", "--death-timeout", "5")
+        begin("distributed.cli.dask_worker", *here, "--no-nanny", "--nthreads", "1", "--death-timeout", "5")
         started.append(begun)
         address = json.loads(file.read_text())["address"]
         return begun, ["run", long_protocol, "--store", store, "--scheduler", address]
