@@ -71,10 +71,11 @@ def _protocols() -> Iterator[tuple[str, str]]:
     import yaml
 
     from clntk.protocol import available
+    from clntk.text_files import read_yaml
 
     for name, path in available().items():
         try:
-            summary = str((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("summary", ""))
-        except (yaml.YAMLError, AttributeError, OSError, UnicodeDecodeError):
+            summary = str((read_yaml(path) or {}).get("summary", ""))
+        except (yaml.YAMLError, AttributeError, OSError, ValueError):
             summary = f"cannot be read (clntk validate {name} says why)"
         yield name, summary

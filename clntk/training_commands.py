@@ -30,7 +30,7 @@ def _engine_options(engine: dict[str, Any]) -> list[str]:
 
 def _warm_up(engine: dict[str, Any]) -> None:
     """Workers of this machine begin to start while the protocol is read."""
-    if "workers" in engine:
+    if engine["name"] == "dask" and not {"scheduler", "cluster"} & set(engine):
         from clntk.engines.local import warm_up
 
         warm_up()
@@ -49,6 +49,7 @@ def run_protocol(protocol: str, overrides: list[str], store: Path, **how: Any) -
 
 
 def replicate_published(names: list[str], store: Path, out: Path | None, *, quick: bool, **how: Any) -> None:
+    _warm_up(how["engine"])
     from clntk.protocol.expand import expand
     from clntk.protocol.load import load, replications
     from clntk.report.replications import write_replications
@@ -68,6 +69,7 @@ def replicate_published(names: list[str], store: Path, out: Path | None, *, quic
 
 
 def resume_runs(runs: Path, protocol: str | None, use: Sequence[Path], **how: Any) -> None:
+    _warm_up(how["engine"])
     from clntk.runs.runset import open_runs, unfinished
     from clntk.runs.used import refuse_unnamed_or_changed
 

@@ -25,10 +25,21 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _registrations_end_with_the_test() -> Iterator[None]:
-    """What a test registers or loads goes; what clntk itself registered on the way stays."""
+def forget() -> Iterator[Callable[[], None]]:
+    """What a test registers or loads goes; what clntk itself registered on the way stays.
+
+    It can be called within the test, too: what comes then knows as little as another process.
+    """
     before, modules = dict(registry._entries), set(sys.modules)
-    yield
+
+    def back() -> None:
+        _forget(before, modules)
+
+    yield back
+    back()
+
+
+def _forget(before: dict, modules: set[str]) -> None:
     for key, entry in list(registry._entries.items()):
         if not entry.function.__module__.startswith(("clntk.", "clntk_shipped_")):
             del registry._entries[key]

@@ -68,7 +68,8 @@ class Forked:
     def returncode(self):
         return self.process.exitcode
 
-    poll = returncode.fget
+    def poll(self):
+        return self.returncode
 
     def kill(self):
         self.process.kill()

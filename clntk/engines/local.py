@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SCRATCH = "clntk-dask"  # of workers' folders, then the process that they are of
 # what workers need to train, imported once by the process that they are forked from
 PRELOADED = ["clntk.strategies.avalanche.lean", "clntk.runs.carry_out", "distributed.nanny"]
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # read once, as libraries load
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 2,  # a cell that kills three workers is lost
     "distributed.scheduler.worker-saturation": 1.0,  # no cell waits on a worker: a death is blamed on the right one
@@ -61,14 +62,14 @@ def local_cluster(workers: int | None, memory: str | None) -> Iterator["LocalClu
 
 def warm_up() -> None:
     """Begin to import what workers need, in the process that they are forked from; it goes on in the background."""
-    before = dict(os.environ)
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
         forkserver.set_forkserver_preload(PRELOADED)
         forkserver.ensure_running()
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _drop_scratch_of_the_dead() -> None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from clntk.errors import ClntkError, OptionError, Problem
 from clntk.problems import from_pydantic
+from clntk.text_files import read_yaml
 
 if TYPE_CHECKING:
     from dask_jobqueue import SLURMCluster
@@ -132,8 +133,8 @@ def read_settings(path: Path) -> SlurmSettings:
         OptionError: with everything wrong with it.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raw = read_yaml(path)
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ClntkError(
             f"cluster: expected a YAML file of settings at {path}, found none that can be read: {error}"
         ) from error

@@ -124,7 +124,8 @@ class Run:
         name = f"weights/{checkpoint}.safetensors"
         file = self._checked(name)
         with reading(self.path, name):
-            network = rebuild(self.spec, load_file(file), self.probe_sets.stream, file)
+            tensors = load_file(file)
+        network = rebuild(self.spec, tensors, self.probe_sets.stream, file)
         return network if dtype is None else network.to(dtype)
 
     @cached_property

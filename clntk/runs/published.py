@@ -3,12 +3,11 @@
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from clntk.errors import ClntkError, DamagedRun, NewerFormat
 from clntk.protocol.spec import FORMAT, RunSpec
@@ -44,11 +43,6 @@ class _Provenance(BaseModel):
     files: dict[Annotated[str, AfterValidator(_inside)], _File]
 
 
-@cache
-def _adapter() -> TypeAdapter[_Provenance]:
-    return TypeAdapter(_Provenance)
-
-
 def read_published(path: Path) -> tuple[RunSpec, dict[str, Any]]:
     """Spec and provenance of a published run, after checking that its files are all there.
 
@@ -61,7 +55,7 @@ def read_published(path: Path) -> tuple[RunSpec, dict[str, Any]]:
         found = provenance["format"]
         if not isinstance(found, int):
             raise ValueError("its format is no number")
-        files = _adapter().validate_python(provenance).files if found <= FORMAT else {}
+        files = _Provenance.model_validate(provenance).files if found <= FORMAT else {}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(path, f"provenance.json cannot be read ({type(error).__name__})") from error
     if found > FORMAT:

@@ -43,10 +43,12 @@ def refuse_unnamed_or_changed(spec: RunSpec, *parts: tuple[str, str]) -> None:
             )
             raise StoreError(UNNAMED.format(spec.run_id, kind, name, files))
         source = registry.get(kind, name).source
+        if source.name not in spec.code:
+            continue
         if not source.is_file():
             raise StoreError(f"{source}: expected the {kind} {name!r}, found the file gone; put it back")
-        if spec.code.get(source.name, content_hash(source)) != content_hash(source):
+        if content_hash(source) != spec.code[source.name]:
             raise StoreError(
                 f"{source}: expected the {kind} {name!r} that {spec.run_id} was run with, found it changed since; "
-                "put it back, or run the protocol again: changed code makes a new run"
+                f"put it back, or run the protocol {spec.protocol} again: changed code makes a new run"
             )

@@ -99,11 +99,9 @@ def test_workers_killed_or_asked_to_end_in_mid_run_cost_no_run_and_no_bit(
     assert all(1 <= done < 4 for done in resumed)
     trained = [(e.spec.run_id, e.info["done"]) for e in events if e.what is What.BOUNDARY]
     assert len(trained) == len(set(trained))  # no task was trained and saved twice
-    # of what was saved the instant before, its worker could not tell any more; of the rest everything is told
-    rest = {
-        (e.spec.run_id, n) for e in events if e.what is What.RESUMED for n in range(e.info["done"] + 1, 5)
-    }
-    assert rest <= set(trained)
+    # of what was saved the instant before, a worker that is killed cannot tell: but the run goes on from there
+    gone_on = {(e.spec.run_id, e.info["done"]) for e in events if e.what is What.RESUMED}
+    assert len(gone_on | set(trained)) == 8
 
 
 def test_a_run_that_always_crashes_its_worker_fails_with_its_reason_and_the_others_finish(

@@ -269,24 +269,20 @@ def my_model(shape):
 '''
 
 
-def test_a_users_own_model_is_loaded_once_it_is_named_and_refused_once_it_changed(tmp_path, write_protocol):
+def test_a_users_own_model_is_loaded_once_it_is_named_and_refused_once_it_changed(
+    tmp_path, write_protocol, forget
+):
     file = tmp_path / "mine.py"
     file.write_text(MODEL.format(nonlinearity="ReLU"))
     protocol = write_protocol(
         tmp_path, stream=FLAT, model={"name": "my_model"}, use=["./mine.py"], probes=["outputs"], seeds=1
     )
     (run,) = clntk.run(protocol, store=tmp_path / "runs")
-    with pytest.MonkeyPatch.context() as patch:
-        entries = {k: v for k, v in registry._entries.items() if v.name != "my_model"}
-        patch.setattr(registry, "_entries", entries)
-        for name in [m for m in sys.modules if m.startswith("clntk_used_mine")]:
-            patch.delitem(sys.modules, name)
-        with pytest.raises(
-            StoreError, match=r"a run loads no code by itself.*--use FILE or clntk.use\(FILE\)"
-        ):
-            Run(run.path).network("init")
-        clntk.use(file)
-        _assert_answers_as_recorded(Run(run.path))
-        file.write_text(MODEL.format(nonlinearity="Tanh"))
-        with pytest.raises(StoreError, match=r"mine.py: expected the model 'my_model' that small-plain"):
-            Run(run.path).network("init")
+    forget()
+    with pytest.raises(StoreError, match=r"a run loads no code by itself.*--use FILE or clntk.use\(FILE\)"):
+        Run(run.path).network("init")
+    clntk.use(file)
+    _assert_answers_as_recorded(Run(run.path))
+    file.write_text(MODEL.format(nonlinearity="Tanh"))
+    with pytest.raises(StoreError, match=r"mine.py: expected the model 'my_model' that small-plain"):
+        Run(run.path).network("init")

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import clntk
-from clntk import registry
 from clntk.errors import ClntkError, DamagedRun, ProtocolError, StoreError
 from clntk.protocol import load
 from clntk.runs.doctor import examine, repair
@@ -51,6 +50,13 @@ def test_a_reference_to_a_plain_value_is_none_of_that(write_protocol, tmp_path):
     path = write_protocol(tmp_path)
     path.write_text(path.read_text() + "reference: as in ${model.name}\n")
     assert load(path).reference == f"as in {load(path).model.name}"
+
+
+def test_a_bomb_among_protocols_is_not_written_out(tmp_path, monkeypatch, cli):
+    (tmp_path / "protocols").mkdir()
+    (tmp_path / "protocols" / "theirs.yaml").write_text(BOMB + "summary: *a39\n")
+    monkeypatch.chdir(tmp_path)
+    assert "cannot be read (clntk validate theirs says why)" in cli("list", "protocol").out
 
 
 @pytest.fixture
@@ -171,7 +177,7 @@ def test_files_of_anything_are_damaged_and_named(run, name, fact):
 
 EVIL = '''
 from pathlib import Path
-from clntk import register
+from clntk import register, registry
 Path(r"{}").touch()
 
 
@@ -182,36 +188,23 @@ def theirs(model, shape):
 '''
 
 
-def test_no_run_loads_code(write_protocol, tmp_path, cli):
-    mark = tmp_path / "hacked"
-    (tmp_path / "theirs.py").write_text(EVIL.format(mark).replace("def theirs", "def theirs", 1))
-    file = tmp_path / "theirs.py"
-    file.write_text(
-        file.read_text().replace("from clntk import register", "from clntk import register, registry")
-    )
+def test_no_run_loads_code(write_protocol, tmp_path, cli, forget):
+    mark, file = tmp_path / "hacked", tmp_path / "theirs.py"
+    file.write_text(EVIL.format(mark))
     path = write_protocol(tmp_path, seeds=1, use=["theirs.py"], regimes={"a": {"name": "theirs"}})
     (run,) = clntk.run(path, store=tmp_path / "runs")
-    spec = run.spec
-    forget(mark)
+    forget()
+    mark.unlink()
     for work in (lambda: Run(run.path).network("init"), lambda: clntk.reproduce(run.path)):
         with pytest.raises(StoreError, match=r"a run loads no code by itself"):
             work()
     store = RunStore(tmp_path / "begun")
-    store.enrol([spec])
+    store.enrol([run.spec])
     resumed = cli("resume", store.root)
     assert resumed.code == 1
     assert "a run loads no code by itself" in resumed.err
     assert not mark.exists()
     assert cli("resume", store.root, "--use", file).code == 0
-
-
-def forget(mark):
-    mark.unlink()
-    del registry._entries["regime", "theirs"]
-    import sys
-
-    for name in [name for name in sys.modules if name.startswith("clntk_used_theirs")]:
-        del sys.modules[name]
 
 
 def test_a_protocol_calls_nothing_by_a_models_path(write_protocol, tmp_path, monkeypatch):
