@@ -122,11 +122,29 @@ def written_out(given: Iterable[str], where: str) -> dict[str, Any]:
 
 
 def with_options(raw: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a raw protocol with dotted keys set."""
-    config = OmegaConf.create(dict(raw))
+    """A copy of a raw protocol with dotted keys set, such as ``model.width`` or ``probes.0.n``; what is on the way
+    and not there is made.
+
+    Raises:
+        ValueError: for a key that leads into a plain value, or beyond the end of a list.
+    """
+    out: Any = dict(raw)
     for key, value in options.items():
-        OmegaConf.update(config, key, value, merge=False, force_add=True)
-    return OmegaConf.to_container(config, resolve=True)
+        out = _with(out, key.split("."), value)
+    return out
+
+
+def _with(node: Any, path: list[str], value: Any) -> Any:
+    if not path:
+        return value
+    head, *rest = path
+    if node is None or isinstance(node, Mapping):
+        inside = dict(node or {})
+        return inside | {head: _with(inside.get(head), rest, value)}
+    if isinstance(node, list) and head.isdecimal() and int(head) < len(node):
+        i = int(head)
+        return [*node[:i], _with(node[i], rest, value), *node[i + 1 :]]
+    raise ValueError(f"{head!r} is sought in {node!r}")
 
 
 def _merged(path: Path, overrides: list[str], *, quick: bool = False) -> dict[str, Any]:
@@ -185,7 +203,7 @@ def _cell_problems(raw: Mapping[str, Any], cell: Mapping[str, Any], known: list[
     where = "sweep." + (next(iter(cell)) if len(cell) == 1 else ",".join(f"{k}={v}" for k, v in cell.items()))
     try:
         point = normalised(with_options({**raw, "sweep": {}}, cell))
-    except OmegaConfBaseException as error:
+    except ValueError as error:
         return [Problem(where, "a dotted key of this protocol", str(error))]
     found = [p for p in problems_of(point) if p not in known]
     return [Problem(f"{where}: {p.path}", p.expected, p.found, p.hint) for p in found]

@@ -4,19 +4,20 @@ import subprocess
 import sys
 
 import pytest
+from processes import PATIENCE
 
 from clntk.errors import ClntkError, UnknownName
 from clntk.starters.write import KINDS, start
 
 
-def test_starters_pass_their_own_tests_and_are_in_style(tmp_path):
+def test_starters_pass_their_own_tests_and_are_in_style(begin, tmp_path):
     for kind in KINDS:
         start(kind, f"my_{kind}", tmp_path)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")  # none of our own settings
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert "6 passed" in done.stdout
+    done = begin("pytest", "-q", "-p", "no:cacheprovider", tmp_path)
+    said, _ = done.communicate(timeout=PATIENCE)
+    assert done.returncode == 0, said
+    assert "6 passed" in said
     style = [
         sys.executable,
         "-m",
