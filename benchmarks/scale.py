@@ -1,7 +1,7 @@
 """Sweeps and stores at scale, each figure beside its bar: `make bench-scale`.
 
-Parts: a store of many runs, the engine's overhead on cells that do nothing, a sweep on two workers beside one process.
-Rounds are interleaved, and minima over rounds compared: machines are noisy.
+Parts: a store of many runs, the engine's overhead on cells that do nothing, a sweep on two workers beside one process,
+a kernel by blocks on two workers that may take 2 GiB each. Rounds are interleaved, and minima over rounds compared: machines are noisy.
 """
 
 import argparse
@@ -10,14 +10,18 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+PARTS = ["store", "cells", "sweep", "kernel"]
 ROUNDS = 3
 SWEEP = [
     "context_blobs",
@@ -89,6 +93,56 @@ def sweep(folder: Path) -> Iterator[tuple[str, float, float | None]]:
     yield "times as fast on two workers (at least)", one / two, -1.8
 
 
+def kernel(folder: Path, n: int) -> Iterator[tuple[str, float, float | None]]:
+    """A kernel of n × n examples by blocks on two workers within 2 GiB each, some blocks of it computed again here."""
+    import numpy as np
+    import torch
+
+    import clntk
+
+    torch.manual_seed(0)
+    sizes = (784, 512, 512, 10)
+    layers = [part for a, b in pairwise(sizes) for part in (torch.nn.Linear(a, b), torch.nn.ReLU())]
+    model, x, out = torch.nn.Sequential(*layers[:-1]), torch.randn(n, 784), folder / "kernel.zarr"
+    how = {"engine": {"name": "dask", "workers": 2, "memory": "2GiB"}, "block_bytes": 64 * 2**20}
+    with _peaks() as peaks:
+        seconds = _seconds(lambda: clntk.empirical_ntk(model, x, mode="trace", out=out, **how))
+    yield f"seconds for {n} × {n}", seconds, None
+    yield "GB on disk", sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e9, None
+    yield "GiB at most in a worker", max(peaks.values()) / 2**30, 2.0
+    found, draw = clntk.open_ntk(out), np.random.default_rng(0)
+    worst = 0.0
+    for _ in range(20):
+        rows, columns = (np.sort(draw.choice(n, 100, replace=False)) for _ in range(2))
+        direct = clntk.empirical_ntk(model, x[rows], x[columns], mode="trace").numpy()
+        block = found.isel(probe=rows, other_probe=columns).values
+        worst = max(worst, float(np.abs(block - direct).max() / np.abs(direct).max()))
+    yield "largest relative difference in 20 blocks", worst, 1e-5
+
+
+@contextmanager
+def _peaks() -> Iterator[dict[int, int]]:
+    """The most memory that each process below this one was seen to take, in bytes."""
+    import psutil
+
+    peaks: dict[int, int] = {}
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.05):
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    peaks[process.pid] = max(peaks.get(process.pid, 0), process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield peaks
+    finally:
+        over.set()
+        watcher.join()
+
+
 def _seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
@@ -101,9 +155,10 @@ def _done(command: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["store", "cells", "sweep"], help="store, cells, sweep")
+    parser.add_argument("parts", nargs="*", default=PARTS, help=", ".join(PARTS))
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--cells", type=int, default=5_000)
+    parser.add_argument("--examples", type=int, default=50_000)
     asked = parser.parse_args()
     shown = Table("part", "figure", "measured", "bar", "met", box=None)
     with tempfile.TemporaryDirectory(prefix="clntk-scale-") as folder:
@@ -111,6 +166,7 @@ def main() -> None:
             "store": lambda: store(Path(folder), asked.runs),
             "cells": lambda: cells(asked.cells),
             "sweep": lambda: sweep(Path(folder)),
+            "kernel": lambda: kernel(Path(folder), asked.examples),
         }
         for part in asked.parts:
             for name, value, bar in parts[part]():

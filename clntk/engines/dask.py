@@ -1,9 +1,11 @@
 """Cells on Dask workers: processes of this machine, a scheduler that is there already, or jobs of a SLURM cluster."""
 
 import logging
+import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,10 +13,10 @@ from uuid import uuid4
 
 from pydantic import Field
 
+from clntk.engine import Cell, Engine, Lost, Message, Result, Tell
 from clntk.engines import unpack
 from clntk.errors import ClntkError
 from clntk.registry import register
-from clntk.runs.engine import Cell, Engine, Lost, Message, Result, Tell
 
 if TYPE_CHECKING:
     from distributed import Client, Future, Worker
@@ -51,9 +53,9 @@ class Dask:
         cells = list(cells)
         topic, inbox = f"clntk-{uuid4().hex}", SimpleQueue()
         self.client.subscribe_topic(topic, lambda event: inbox.put(event[1]))
-        futures = self.client.map(
-            unpack.carry_out, [dumps(cell) for cell in cells], work=dumps(work), topic=topic, pure=False
-        )
+        # the scheduler keeps the work: were it an argument of all cells, each would have it, or all hang on one worker
+        self.client.set_metadata(topic, dumps(work))
+        futures = self.client.map(unpack.carry_out, [dumps(cell) for cell in cells], topic=topic, pure=False)
         waiting = {future.key: (future, cell) for future, cell in zip(futures, cells, strict=True)}
         del (
             futures
@@ -73,6 +75,8 @@ class Dask:
         finally:
             self.client.cancel([future for future, _ in waiting.values()])
             self.client.unsubscribe_topic(topic)
+            with suppress(OSError):  # where the scheduler is gone, it keeps nothing
+                self.client.set_metadata(topic, None)
 
     def _result(self, future: "Future", cell: Cell) -> Result | Lost[Cell]:
         from asyncio import CancelledError
@@ -167,6 +171,16 @@ def _client(target: Any) -> "Client":
             f"engine dask: expected a Dask scheduler at {target}, found none that answers ({error}); start one "
             "(dask scheduler), or leave scheduler out"
         ) from error
+
+
+@lru_cache(maxsize=1)
+def work_of(topic: str) -> Callable[[Any, Tell], Any]:
+    """On a worker: the work that its cells are for, with whatever it keeps from one cell to the next."""
+    from distributed import get_worker
+    from distributed.utils import sync
+
+    worker = get_worker()
+    return pickle.loads(sync(worker.loop, worker.scheduler.get_metadata, keys=[topic]))
 
 
 def speaker(worker: "Worker", topic: str) -> Tell:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+from clntk.engine import Cell, Engine, Result, Tell
 from clntk.registry import register
-from clntk.runs.engine import Cell, Engine, Result, Tell
 
 
 class Serial:

@@ -6,7 +6,7 @@ UNREADABLE = "unreadable"
 RESULT = "result"
 
 
-def carry_out(cell: bytes, *, work: bytes, topic: str) -> dict[str, Any]:
+def carry_out(cell: bytes, *, topic: str) -> dict[str, Any]:
     """On a worker: carry out one cell; what it says goes to the topic, to which the driver listens.
 
     Dask restarts for ever a worker that fails to read what it is sent: so this reads it, and what fails is an answer.
@@ -17,9 +17,9 @@ def carry_out(cell: bytes, *, work: bytes, topic: str) -> dict[str, Any]:
 
     worker = get_worker()
     try:
-        from clntk.engines.dask import speaker
+        from clntk.engines.dask import speaker, work_of
 
-        function, found = pickle.loads(work), pickle.loads(cell)
+        function, found = work_of(topic), pickle.loads(cell)
     except Exception as error:
         return {UNREADABLE: f"{worker.address} ({type(error).__name__}: {error})"}
     return {RESULT: function(found, speaker(worker, topic))}

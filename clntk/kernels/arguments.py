@@ -27,11 +27,15 @@ def check_choices(**choices: str) -> None:
             )
 
 
-def check_combination(mode: str, x2: Tensor | None, *, per_layer: bool, stored: bool) -> None:
+def check_combination(mode: str, x2: Tensor | None, *, per_layer: bool, stored: bool, engine: object) -> None:
     """
     Raises:
-        DataError: for a second side in mode ``diag``, or on disk what is small or many kernels.
+        DataError: for a second side in mode ``diag``, on disk what is small or many kernels, or an engine without disk.
     """
+    if engine is not None and not stored:
+        raise DataError(
+            "empirical_ntk.engine: expected a folder out as well, found none; engines write tiles there"
+        )
     if mode == "diag" and x2 is not None:
         raise DataError("empirical_ntk: expected x1 alone in mode diag, found x2 as well; leave it out")
     if stored and (mode == "diag" or per_layer):

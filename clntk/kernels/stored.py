@@ -1,68 +1,56 @@
-"""A kernel on disk: written tile by tile, resumed where it stopped, and read as if it lay in memory."""
+"""A kernel on disk, read as if it lay in memory."""
 
-import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+import math
+import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
 import xarray as xr
 import zarr
-from filelock import FileLock, Timeout
-from rich.console import Console
-from rich.progress import track
-from torch import Tensor, nn
+from pydantic import BaseModel, ConfigDict, Field
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from clntk.errors import DataError
-from clntk.kernels.budget import refuse_beyond_disk
 from clntk.kernels.tiling import AXES, Tiling
+from clntk.text_files import read_json
 
 FORMAT = "clntk kernel 1"
+MOST = 10**7  # tiles of a kernel
+_STRICT = ConfigDict(strict=True)
+_Size = Annotated[int, Field(ge=1, lt=2**40)]
 
 
-def write(
-    out: str | Path,
-    tiling: Tiling,
-    dtype: np.dtype,
-    identity: str,
-    tile: Callable[[slice, slice], np.ndarray],
-) -> xr.DataArray:
-    """Compute the tiles that are not there yet, and open the kernel.
+class _Attributes(BaseModel):
+    model_config = _STRICT
 
-    Args:
-        out: a folder that is new, or holds this very kernel, whole or in part.
-        tiling: how to cut a new kernel; one begun before keeps its own.
-        dtype: of the numbers.
-        identity: what tells this kernel from others; see :func:`identity_of`.
-        tile: computes the kernel of some examples of either side, in the layout's order of axes.
+    format: Literal["clntk kernel 1"]
+    identity: str
+    n: _Size
+    m: _Size
+    outputs: _Size
+    side: _Size
+    layout: Literal["ncmd", "cndm", "nm"]
+    symmetric: bool
 
-    Raises:
-        DataError: for a folder that holds something else or is being written, or a disk without room.
-    """
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out.with_name(f".{out.name}.lock"))
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout as error:
-        raise DataError(
-            f"{out}: another process is writing this kernel; wait for it, or choose another out"
-        ) from error
-    with held:
-        array = _begin(out, tiling, dtype, identity)
-        tiling = _tiling(array)
-        for leftover in out.rglob("*.partial"):  # of a process that was killed while it wrote
-            leftover.unlink()
-        missing = [(i, j) for i, j in tiling.tiles() if not _is_there(out, array, tiling, i, j)]
-        refuse_beyond_disk(len(missing) * _tile_bytes(array), out.parent)
-        console = Console(stderr=True)
-        quiet = not console.is_terminal
-        for i, j in track(missing, "kernel tiles", console=console, disable=quiet, transient=True):
-            array[tiling.where(i, j)] = tile(tiling.examples(i), tiling.examples(j))
-    return open_ntk(out)
+
+class _Metadata(BaseModel):
+    """Of a Zarr array; a codec that is none of ours would unpack whatever it is told to."""
+
+    model_config = _STRICT
+
+    zarr_format: Literal[3]
+    node_type: Literal["array"]
+    data_type: Literal["float16", "float32", "float64"]
+    codecs: list[Any]
+    chunk_grid: dict[str, Any]
+    chunk_key_encoding: dict[str, Any]
+    shape: list[int]
+    storage_transformers: Annotated[list[Any], Field(max_length=0)] = []
+    attributes: _Attributes
 
 
 def open_ntk(path: str | Path) -> xr.DataArray:
@@ -78,15 +66,15 @@ def open_ntk(path: str | Path) -> xr.DataArray:
         DataError: if there is no whole kernel.
     """
     path = Path(path)
-    array = _existing(path)
+    array = existing(path)
     if array is None:
         raise DataError(f"{path}: expected a kernel written by clntk.empirical_ntk(..., out=...), found none")
-    tiling = _tiling(array)
-    there = [_is_there(path, array, tiling, i, j) for i, j in tiling.tiles()]
-    if not all(there):
+    tiling = tiling_of(array)
+    absent = len(missing(path, array))
+    if absent:
         raise DataError(
-            f"{path}: {sum(there)} of {len(there)} tiles are there; call empirical_ntk again with the same network, "
-            "inputs and out to finish it"
+            f"{path}: {tiling.count - absent} of {tiling.count} tiles are there; call empirical_ntk again with the "
+            "same network, inputs and out to finish it"
         )
     lazy = indexing.LazilyIndexedArray(_Stored(array, tiling))
     return xr.DataArray(
@@ -94,22 +82,62 @@ def open_ntk(path: str | Path) -> xr.DataArray:
     )
 
 
-def identity_of(model: nn.Module, *parts: Tensor | str | None) -> str:
-    """A hash of a network's structure and state, and of the inputs and options."""
-    found = hashlib.sha256(repr(model).encode())
-    for name, module in model.named_modules():  # a network may change its ways with an attribute
-        plain = {k: v for k, v in vars(module).items() if isinstance(v, bool | int | float | str)}
-        found.update(f"{name}:{sorted(plain.items())}".encode())
-    buffers = model.named_buffers(remove_duplicate=False)  # the state lacks those that are not saved
-    tensors = [*model.state_dict().items(), *buffers, *((str(i), part) for i, part in enumerate(parts))]
-    for name, value in tensors:
-        found.update(f"{name}:".encode())
-        if isinstance(value, Tensor):
-            found.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            flat = value.detach().cpu().contiguous().reshape(-1)
-            value = flat.view(torch.uint8).numpy().tobytes()  # NumPy has no bfloat16
-        found.update(value if isinstance(value, bytes) else str(value).encode())
-    return found.hexdigest()
+def existing(path: Path, mode: Literal["r", "r+"] = "r") -> zarr.Array | None:
+    """The kernel in a folder, which may come from a stranger: numbers in tiles as clntk writes them; None for anything
+    else."""
+    try:
+        read = _Metadata.model_validate(read_json(path / "zarr.json"))
+    except (OSError, ValueError):
+        return None
+    kept = vars(read.attributes)
+    tiling = Tiling(**{name: kept[name] for name in Tiling.__dataclass_fields__})
+    laid_out = {
+        "shape": list(tiling.shaped(tiling.n, tiling.m)),
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(tiling.tile_shape)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+    }
+    if any(getattr(read, name) != expected for name, expected in laid_out.items()):
+        return None
+    with zarr.config.set({"array.write_empty_chunks": True}):  # a tile of no numbers is a tile
+        return zarr.open_array(store=str(path), mode=mode)
+
+
+def tiling_of(array: zarr.Array) -> Tiling:
+    """How a kernel on disk is cut."""
+    return Tiling(**{name: array.attrs[name] for name in Tiling.__dataclass_fields__})
+
+
+def tile_bytes(tiling: Tiling, dtype: np.dtype) -> int:
+    """Of a tile on disk, those at the edge too."""
+    return math.prod(tiling.tile_shape) * dtype.itemsize
+
+
+def missing(path: Path, array: zarr.Array) -> list[tuple[int, int]]:
+    """The tiles that are not there yet.
+
+    Tiles appear whole, under their final names; the size tells one that a crash of the machine cut short.
+
+    Raises:
+        DataError: for a kernel of more tiles than files could be.
+    """
+    tiling = tiling_of(array)
+    if tiling.count > MOST:
+        raise DataError(
+            f"{path}: expected at most {MOST} tiles, found {tiling.count}; write it in larger ones"
+        )
+    expected = tile_bytes(tiling, array.dtype)
+    return [tile for tile in tiling.tiles() if _size(path, tiling, *tile) != expected]
+
+
+def _size(path: Path, tiling: Tiling, i: int, j: int) -> int | None:
+    number = {"probe": i, "other_probe": j}
+    file = path.joinpath("c", *(str(number.get(axis, 0)) for axis in AXES[tiling.layout]))
+    try:
+        found = file.lstat()
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 class _Stored(BackendArray):
@@ -153,56 +181,3 @@ class _Stored(BackendArray):
         lower = self.array[self.tiling.where(j, i)]
         half = lower.ndim // 2
         return lower.transpose(*range(half, 2 * half), *range(half))
-
-
-def _begin(out: Path, tiling: Tiling, dtype: np.dtype, identity: str) -> zarr.Array:
-    found = _existing(out)
-    if found is not None:
-        if found.attrs["identity"] != identity:
-            raise DataError(
-                f"{out}: holds the kernel of another network, other inputs, or another mode or layout; choose another "
-                "out, or remove it"
-            )
-        return found
-    if out.is_file():
-        raise DataError(f"{out}: expected a new folder, found a file; choose another out")
-    if out.exists() and any(out.iterdir()):
-        raise DataError(f"{out}: expected a new folder, found one with other files in it; choose another out")
-    side = tiling.side
-    tile_bytes = int(np.prod(tiling.shaped(side, side))) * dtype.itemsize
-    refuse_beyond_disk(len(list(tiling.tiles())) * tile_bytes, out.parent)
-    attributes = {"format": FORMAT, "identity": identity, **vars(tiling)}
-    return zarr.create_array(
-        store=str(out),
-        shape=tiling.shaped(tiling.n, tiling.m),
-        chunks=tiling.shaped(side, side),
-        dtype=dtype,
-        fill_value=float("nan"),
-        compressors=None,  # the digits of a kernel do not repeat
-        attributes=attributes,
-        dimension_names=AXES[tiling.layout],
-        config={"write_empty_chunks": True},
-    )
-
-
-def _existing(path: Path) -> zarr.Array | None:
-    try:
-        array = zarr.open_array(store=str(path), mode="r+") if path.is_dir() else None
-    except (FileNotFoundError, ValueError):  # no Zarr, a group, or metadata that cannot be read
-        return None
-    return array if array is not None and array.attrs.get("format") == FORMAT else None
-
-
-def _tiling(array: zarr.Array) -> Tiling:
-    return Tiling(**{name: array.attrs[name] for name in Tiling.__dataclass_fields__})
-
-
-def _tile_bytes(array: zarr.Array) -> int:
-    return int(np.prod(array.chunks)) * array.dtype.itemsize
-
-
-def _is_there(path: Path, array: zarr.Array, tiling: Tiling, i: int, j: int) -> bool:
-    """Tiles appear whole, under their final names; the size tells one that a crash of the machine cut short."""
-    number = {"probe": i, "other_probe": j}
-    file = path.joinpath("c", *(str(number.get(axis, 0)) for axis in AXES[tiling.layout]))
-    return file.exists() and file.stat().st_size == _tile_bytes(array)

@@ -43,6 +43,17 @@ class Tiling:
         sizes = {"probe": n, "other_probe": m, "output": self.outputs, "other_output": self.outputs}
         return tuple(sizes[axis] for axis in AXES[self.layout])
 
+    @property
+    def tile_shape(self) -> tuple[int, ...]:
+        """Of a whole tile in this layout."""
+        return self.shaped(self.side, self.side)
+
+    @property
+    def count(self) -> int:
+        """How many tiles there are."""
+        rows, columns = (-(-size // self.side) for size in (self.n, self.m))
+        return rows * (rows + 1) // 2 if self.symmetric else rows * columns
+
     def tiles(self) -> Iterator[tuple[int, int]]:
         """In an order in which neighbours share a side."""
         for i in range(-(-self.n // self.side)):

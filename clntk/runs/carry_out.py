@@ -9,8 +9,8 @@ from pathlib import Path
 from filelock import Timeout
 
 from clntk import registry
+from clntk.engine import Engine, Lost, Message, Tell
 from clntk.protocol.spec import RunSpec
-from clntk.runs.engine import Engine, Lost, Message, Tell
 from clntk.runs.events import Event, Listener, What
 from clntk.runs.execute import Outcome, execute
 from clntk.runs.store import RunStore

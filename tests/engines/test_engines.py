@@ -6,14 +6,18 @@ import re
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
+import torch
 
+import clntk
 from clntk import registry
+from clntk.engine import Lost
 from clntk.engines.local import dask_setup
 from clntk.errors import ClntkError, OptionError
-from clntk.runs.engine import Lost
 
 OPTIONS = {"serial": {}, "dask": {"workers": 2}}
 
@@ -69,6 +73,28 @@ def test_dask_passes_on_but_few_of_the_messages_that_may_get_lost(dask):
     assert told[0]["n"] == 0
     assert told[-1]["n"] == "end"
     assert len(told) < 20
+
+
+def test_work_may_be_large(engine):
+    large = partial(large_work, ballast=bytes(10**6))
+    assert sorted(engine.map(large, range(1, 4), print)) == [1, 2, 3]
+    assert sorted(engine.map(large, range(4, 6), print)) == [4, 5]
+
+
+def large_work(cell, tell, *, ballast):
+    return cell
+
+
+def test_kernels_are_written_by_workers(dask, tmp_path):
+    @registry.register("engine", "kept")
+    def kept():
+        """The workers that are there."""
+        return SimpleNamespace(map=dask.map, close=lambda: None)
+
+    torch.manual_seed(0)
+    model, x = torch.nn.Linear(4, 2).double(), torch.randn(7, 4, dtype=torch.float64)
+    found = clntk.empirical_ntk(model, x, out=tmp_path / "k", engine="kept", block_bytes=2 * (2 * 2) ** 2 * 8)
+    np.testing.assert_allclose(found.values, clntk.empirical_ntk(model, x).numpy(), rtol=1e-12)
 
 
 def test_without_cells_there_are_no_results(engine, tmp_path):

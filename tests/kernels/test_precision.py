@@ -9,7 +9,7 @@ from test_rules import build, reference
 from torch import nn
 
 import clntk
-from clntk.kernels import empirical, operator
+from clntk.kernels import empirical, operator, request
 from clntk.kernels.precision import full_precision
 
 BACKENDS = torch.backends
@@ -191,7 +191,7 @@ def settings_of(monkeypatch):
 @pytest.mark.parametrize("mode", ["full", "trace", "diag", "sum_logits"])
 def test_forward_passes_and_contractions_are_in_full_precision(mode, settings_of):
     model, x = Recording(), torch.randn(3, 4)
-    contractions = settings_of(empirical, "squared_norms" if mode == "diag" else "contracted")
+    contractions = settings_of(*(empirical, "squared_norms") if mode == "diag" else (request, "contracted"))
     clntk.empirical_ntk(model, x, mode=mode)
     assert len(model.seen) > 3
     assert all(found == IEEE for found in model.seen)
@@ -199,7 +199,7 @@ def test_forward_passes_and_contractions_are_in_full_precision(mode, settings_of
 
 
 def test_on_disk_too(tmp_path, settings_of, before):
-    model, contractions = Recording(), settings_of(empirical, "contracted")
+    model, contractions = Recording(), settings_of(request, "contracted")
     clntk.empirical_ntk(model, torch.randn(3, 4), out=tmp_path / "k", block_bytes=1)
     assert all(found == IEEE for found in model.seen)
     assert contractions == [IEEE] * 6

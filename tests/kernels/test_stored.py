@@ -22,8 +22,8 @@ from torch import nn
 
 import clntk
 from clntk.errors import DataError
-from clntk.kernels import empirical
-from clntk.kernels.stored import identity_of
+from clntk.kernels import request
+from clntk.kernels.write import identity_of
 
 N, C = 7, 3
 LAYOUTS = ("ncmd", "cndm")
@@ -76,9 +76,9 @@ def contractions(monkeypatch):
         def begin(self):
             self.count, self.at = 0, None
 
-    original = empirical.contracted
+    original = request.contracted
     counter = Counter()
-    monkeypatch.setattr(empirical, "contracted", counter)
+    monkeypatch.setattr(request, "contracted", counter)
     return counter
 
 
@@ -149,35 +149,33 @@ def test_of_a_symmetric_kernel_only_lower_tiles_are_on_disk(tmp_path):
 
 def test_tiles_on_the_diagonal_are_computed_as_symmetric_ones(tmp_path, monkeypatch):
     seen = []
-    original = empirical.contracted
+    original = request.contracted
 
     def watched(*args, **how):
         seen.append(how["symmetric"])
         return original(*args, **how)
 
-    monkeypatch.setattr(empirical, "contracted", watched)
+    monkeypatch.setattr(request, "contracted", watched)
     clntk.empirical_ntk(net(), inputs(), out=tmp_path / "k", block_bytes=bytes_of(3))
     assert (seen.count(True), seen.count(False)) == (3, 3)
 
 
 def test_a_tile_of_no_numbers_is_a_tile(tmp_path, monkeypatch):
     """A kernel may overflow; a Zarr array leaves out, unless told otherwise, what holds nothing but the fill value."""
-    monkeypatch.setattr(
-        empirical, "contracted", lambda left, *_, **how: torch.full((C, N, C, N), float("nan"))
-    )
+    monkeypatch.setattr(request, "contracted", lambda left, *_, **how: torch.full((C, N, C, N), float("nan")))
     kernel = clntk.empirical_ntk(net(dtype=torch.float32), inputs().float(), out=tmp_path / "k")
     assert np.isnan(kernel.values).all()
 
 
 def test_neighbouring_tiles_share_the_passes_through_the_network(tmp_path, monkeypatch):
     examples = []
-    original = empirical.shares
+    original = request.shares
 
     def watched(model, x, *arguments):
         examples.append(len(x))
         return original(model, x, *arguments)
 
-    monkeypatch.setattr(empirical, "shares", watched)
+    monkeypatch.setattr(request, "shares", watched)
     clntk.empirical_ntk(net(), inputs(), out=tmp_path / "few", block_bytes=bytes_of(3))
     assert examples == [3, 3, 1]  # all that is kept fits in four tiles
     examples.clear()
@@ -328,13 +326,13 @@ def test_a_tile_cut_short_is_computed_anew(tmp_path, contractions, cut):
 
 def write_slowly(out):
     """Runs in a process that will be killed."""
-    original = empirical.contracted
+    original = request.contracted
 
     def slow(*args, **how):
         time.sleep(0.05)
         return original(*args, **how)
 
-    empirical.contracted = slow
+    request.contracted = slow
     clntk.empirical_ntk(net(), inputs(30), out=out, block_bytes=bytes_of(2))
 
 

@@ -7,9 +7,10 @@ import os
 import h5py
 import numpy as np
 import pytest
+import torch
 
 import clntk
-from clntk.errors import ClntkError, DamagedRun, ProtocolError, StoreError
+from clntk.errors import ClntkError, DamagedRun, DataError, ProtocolError, StoreError
 from clntk.protocol import load
 from clntk.runs.doctor import examine, repair
 from clntk.runs.opened import Run
@@ -213,3 +214,67 @@ def test_a_protocol_calls_nothing_by_a_models_path(write_protocol, tmp_path, mon
     with pytest.raises(ClntkError, match="from an installed package"):
         clntk.run(write_protocol(tmp_path, seeds=1, model=model), store=tmp_path / "runs")
     assert not (tmp_path / "hacked").exists()
+
+
+def rewritten(path, change):
+    found = json.loads(path.read_text())
+    change(found)
+    path.write_text(json.dumps(found))
+
+
+def with_pickles(found):
+    found["codecs"] = [{"name": "numcodecs.pickle", "configuration": {}}]
+
+
+def unpacking(found):
+    found["codecs"].append({"name": "gzip", "configuration": {"level": 1}})
+
+
+def of_objects(found):
+    found["data_type"] = "string"
+
+
+def beyond_what_is_there(found):
+    found["attributes"] |= {"n": 10**9, "m": 10**9}
+
+
+def in_another_place(found):
+    found["chunk_key_encoding"]["configuration"]["separator"] = "../"
+
+
+def transformed(found):
+    found["storage_transformers"] = [{"name": "anything"}]
+
+
+KERNELS = [with_pickles, unpacking, of_objects, beyond_what_is_there, in_another_place, transformed]
+
+
+@pytest.fixture
+def kernel(tmp_path):
+    clntk.empirical_ntk(torch.nn.Linear(2, 2), torch.ones(3, 2), out=tmp_path / "kernel", block_bytes=1)
+    return tmp_path / "kernel"
+
+
+@pytest.mark.parametrize("attack", KERNELS, ids=lambda attack: attack.__name__)
+def test_kernels_on_disk_that_are_other_than_clntk_writes_them(kernel, attack):
+    rewritten(kernel / "zarr.json", attack)
+    with pytest.raises(DataError, match="expected a kernel written by clntk"):
+        clntk.open_ntk(kernel)
+
+
+def test_a_kernel_of_more_tiles_than_there_could_be(kernel):
+    def claim(found):
+        found["attributes"] |= {"n": 10**9, "m": 10**9}
+        found["shape"] = [10**9, 2, 10**9, 2]
+
+    rewritten(kernel / "zarr.json", claim)
+    with pytest.raises(DataError, match="expected at most 10000000 tiles"):
+        clntk.open_ntk(kernel)
+
+
+def test_a_tile_that_is_a_link_is_not_there(kernel, tmp_path):
+    tile = next(path for path in (kernel / "c").rglob("*") if path.is_file())
+    tile.rename(tmp_path / "secret")
+    tile.symlink_to(tmp_path / "secret")
+    with pytest.raises(DataError, match="5 of 6 tiles are there"):
+        clntk.open_ntk(kernel)
