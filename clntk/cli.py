@@ -83,7 +83,7 @@ def run(
     together: TogetherOption = False,
 ) -> None:
     """Run a protocol: all regimes, seeds and sweep points; what the store already holds is not run again."""
-    from clntk.training_commands import engine_of, run_protocol
+    from clntk.terminal.training import engine_of, run_protocol
 
     where = engine_of(engine, workers, scheduler, cluster)
     how = {"engine": where, "retry_failed": retry_failed, "together": together}
@@ -108,7 +108,7 @@ def replicate(
     out: OutOption = None,
 ) -> None:
     """Run the replications of published results, and write one page with what was reproduced and what was not."""
-    from clntk.training_commands import engine_of, replicate_published
+    from clntk.terminal.training import engine_of, replicate_published
 
     where = engine_of(engine, workers, scheduler, cluster)
     how = {"engine": where, "retry_failed": retry_failed, "together": together}
@@ -128,7 +128,7 @@ def resume(
     use: UseOption = None,
 ) -> None:
     """Go on with every run of a folder that is not done, from its last task boundary."""
-    from clntk.training_commands import engine_of, resume_runs
+    from clntk.terminal.training import engine_of, resume_runs
 
     where = engine_of(engine, workers, scheduler, cluster)
     resume_runs(runs, protocol, use or [], engine=where, retry_failed=retry_failed, together=together)
@@ -137,7 +137,7 @@ def resume(
 @app.command()
 def status(runs: RunsArgument, protocol: ProtocolOption = None) -> None:
     """Say how many runs are done, running, interrupted, failed or waiting, and why any failed."""
-    from clntk.commands import print_status
+    from clntk.terminal.results import print_status
 
     print_status(runs, protocol)
 
@@ -145,7 +145,7 @@ def status(runs: RunsArgument, protocol: ProtocolOption = None) -> None:
 @app.command()
 def show(runs: RunsArgument, protocol: ProtocolOption = None, use: UseOption = None) -> None:
     """Show each finished run: its numbers, where it lies, and how it was made."""
-    from clntk.commands import show_runs
+    from clntk.terminal.results import show_runs
 
     show_runs(runs, protocol, use or [])
 
@@ -162,7 +162,7 @@ def analyze(
     use: UseOption = None,
 ) -> None:
     """Ask one question of saved runs: writes its figure (PDF and PNG) and table (CSV), prints its answer."""
-    from clntk.commands import analyze_runs
+    from clntk.terminal.results import analyze_runs
 
     analyze_runs(name, runs, options or [], protocol, out, use or [])
 
@@ -192,7 +192,7 @@ def compare(
     use: UseOption = None,
 ) -> None:
     """Compare regimes: n, estimate, 95 % interval over seeds, difference, effect size, p; also as CSV."""
-    from clntk.commands import compare_runs
+    from clntk.terminal.results import compare_runs
 
     how = {"by": by, "baseline": baseline, "paired": paired, "correction": correction}
     compare_runs(runs, measures or None, protocol, out, use or [], **how)
@@ -210,7 +210,7 @@ def report(
     ] = False,
 ) -> None:
     """Write one self-contained HTML page on the runs, and print its path."""
-    from clntk.commands import report_runs
+    from clntk.terminal.results import report_runs
 
     report_runs(runs, protocol, out, use or [], full=full)
 
@@ -221,7 +221,7 @@ def list_components(
     use: UseOption = None,
 ) -> None:
     """List what is registered, with options and one-line descriptions."""
-    from clntk.commands import list_registered
+    from clntk.terminal.components import list_registered
 
     list_registered(kind, use or [])
 
@@ -229,7 +229,7 @@ def list_components(
 @app.command()
 def validate(protocol: ProtocolArgument, overrides: Overrides = None) -> None:
     """Check a protocol and say everything that is wrong with it at once."""
-    from clntk.commands import validate_protocol
+    from clntk.terminal.components import validate_protocol
 
     validate_protocol(protocol, overrides or [])
 
@@ -241,7 +241,7 @@ def check_regimes(
     steps: Annotated[int, typer.Option("--steps", min=1, help="Optimizer steps a regime, at most.")] = 2000,
 ) -> None:
     """Train each regime of a protocol briefly, storing nothing, and say which is richer and which lazier."""
-    from clntk.commands import check_protocol_regimes
+    from clntk.terminal.components import check_protocol_regimes
 
     check_protocol_regimes(protocol, overrides or [], steps)
 
@@ -254,7 +254,7 @@ def doctor(
     ] = False,
 ) -> None:
     """Check every file of every run against what was published; exit status 1 if anything is damaged."""
-    from clntk.upkeep import examine_store
+    from clntk.terminal.upkeep import examine_store
 
     examine_store(store, mend=repair)
 
@@ -269,7 +269,7 @@ def reproduce(
     use: UseOption = None,
 ) -> None:
     """Run a published run again from its own spec, and say whether it comes out the same to the bit."""
-    from clntk.upkeep import reproduce_run
+    from clntk.terminal.upkeep import reproduce_run
 
     reproduce_run(run, store, use or [])
 
@@ -281,7 +281,7 @@ def new(
     out: Annotated[Path, typer.Option("--out", help="The folder to write to.")] = Path(),
 ) -> None:
     """Write a commented starter for a component of your own, with a test that passes."""
-    from clntk.commands import write_starter
+    from clntk.terminal.components import write_starter
 
     write_starter(kind, name, out)
 
@@ -289,7 +289,7 @@ def new(
 @app.command()
 def schema(use: UseOption = None) -> None:
     """Print the JSON schema of protocols, for editors."""
-    from clntk.commands import print_schema
+    from clntk.terminal.components import print_schema
 
     print_schema(use or [])
 
@@ -305,7 +305,7 @@ def fetch(
     ] = None,
 ) -> None:
     """Download a dataset, with a progress bar and a checksum, unless it is there; nothing else ever downloads."""
-    from clntk.commands import fetch_data
+    from clntk.terminal.components import fetch_data
 
     fetch_data(name, data_root)
 
@@ -316,7 +316,9 @@ def main() -> None:
     try:
         app()
     except ClntkError as error:
-        typer.echo(f"clntk: {error}", err=True)
+        from clntk.terminal.text import say
+
+        say(f"clntk: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,17 +1,21 @@
-"""YAML and JSON that a stranger may have written: plain values within limits, or a ValueError."""
+"""Text files from and for strangers: YAML and JSON of plain values within limits, CSV without formulas."""
 
 import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from clntk import limits
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # the C library's, where PyYAML was built with it: ten times faster
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _OPENING = yaml.MappingStartEvent | yaml.SequenceStartEvent
 _CLOSING = yaml.MappingEndEvent | yaml.SequenceEndEvent
 
@@ -55,6 +59,13 @@ def read_yaml(path: Path) -> Any:
     text = read_text(path)
     refuse_bomb(text)
     return yaml.load(text, Loader=LOADER)
+
+
+def csv_text(table: "pd.DataFrame") -> str:
+    """A table as CSV, in which no text is a formula for a spreadsheet: those that would be begin with an apostrophe."""
+    return table.map(
+        lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    ).to_csv(index=False)
 
 
 def refuse_bomb(text: str) -> None:

@@ -298,7 +298,7 @@ class TestList:
         assert "permuted_digits" not in done.out
 
     def test_it_fits_a_terminal(self, cli, monkeypatch):
-        monkeypatch.setattr("clntk.commands._wide_console", lambda: Console(width=80))
+        monkeypatch.setattr("clntk.terminal.components.wide_console", lambda: Console(width=80))
         out = cli("list").out
         assert max(map(cell_len, out.splitlines())) <= 80  # combining marks take no room
         assert "source: Lee, Goldt & Saxe 2021, arXiv 2107.04384." in out

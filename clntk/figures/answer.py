@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from clntk.figures.style import house_style
+from clntk.text_files import csv_text
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,6 @@ class Answer:
         with house_style():
             self.figure.savefig(paths[0], metadata={"CreationDate": None})
             self.figure.savefig(paths[1])
-        self.table.to_csv(paths[2], index=False)
+        paths[2].write_text(csv_text(self.table), encoding="utf-8")
         paths[3].write_text(f"{self.title}\n\n{self.text}\n\n{self.caption}\n", encoding="utf-8")
         return paths

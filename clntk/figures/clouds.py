@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import FigureBase
 
 from clntk.axes import CONDITION, RUN
-from clntk.figures.style import abreast, palette, wrapped
+from clntk.figures.style import abreast, logarithmic, palette, wrapped
 
 SHOWN = 2000  # points a panel: more would only make the file larger
 MARKERS = "osD^vPX"
@@ -91,7 +91,7 @@ def phase_diagram(
     for condition, colour in palette(conditions).items():
         part = shown[shown[CONDITION] == condition]
         axis.scatter(part[x], part[y], s=30, color=colour, marker=markers[condition], edgecolors="white")
-    axis.set_xscale("log")
+    logarithmic(axis, "x")
     axis.set_xlabel(labels[0])
     axis.set_ylabel(labels[1])
 

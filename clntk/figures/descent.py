@@ -44,7 +44,7 @@ def along_setting(
         axis.plot(x, found["estimate"], color=colour, marker="o", markersize=3.5)
         if found["low"].notna().any():
             axis.fill_between(x, found["low"], found["high"], color=colour, alpha=0.18, linewidth=0)
-    axis.set_xscale("log")
+    logarithmic(axis, "x")
     if threshold is not None:
         axis.axvline(threshold, **{**GUIDE, "color": "0.35", "linewidth": 1.1})
     axis.set(xlabel=labels[0], ylabel=wrapped(labels[1], LETTERS))

@@ -78,7 +78,7 @@ def beside_closed_form(axis: plt.Axes, table: pd.DataFrame, *, title: str, label
         axis.plot(part[STEP], part[NETWORK], "o", color=colour, markersize=4)
         for kernel, look in CLOSED.items():
             axis.plot(part[STEP], part[kernel], color=colour, linestyle=look, linewidth=1.2)
-    axis.set_xscale("log")
+    logarithmic(axis, "x")
     axis.set(xlabel=LABELS[STEP], ylabel=wrapped(label, LETTERS))
     axis.set_title(title)
 

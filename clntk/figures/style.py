@@ -1,8 +1,10 @@
 """The one house style: colour-blind safe, readable at column width, fonts embedded."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from textwrap import fill
+from typing import Literal
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -24,6 +26,7 @@ _RC = {
     "savefig.bbox": "tight",
     "figure.constrained_layout.use": True,
     "pdf.fonttype": 42,  # text stays text in the PDF
+    "text.parse_math": False,  # a dollar in somebody's label begins no formula
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.titleweight": "bold",
@@ -150,12 +153,22 @@ def shortened(names: Sequence[str]) -> list[str]:
     return [".".join(part) for part in parts]
 
 
-def logarithmic(axis: plt.Axes) -> None:
-    """A logarithmic vertical axis; with plain numbers where it spans less than a decade."""
-    axis.set_yscale("log")
-    low, high = axis.get_ylim()
-    axis.yaxis.set_minor_formatter(NullFormatter())
+def logarithmic(axis: plt.Axes, which: Literal["x", "y"] = "y") -> None:
+    """A logarithmic axis; with plain numbers where it spans less than a decade."""
+    axis.set(**{f"{which}scale": "log"})
+    scale = getattr(axis, f"{which}axis")
+    low, high = scale.get_view_interval()
+    scale.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(value)))
+    scale.set_minor_formatter(NullFormatter())
     if high < 10 * low:
-        for ticks in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+        for ticks in (scale.set_major_formatter, scale.set_minor_formatter):
             ticks(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.yaxis.set_minor_locator(LogLocator(subs="all", numticks=6))
+        scale.set_minor_locator(LogLocator(subs="all", numticks=6))
+
+
+def power_of_ten(value: float) -> str:
+    """10⁻³ for .001, as plain text; other numbers as they are."""
+    exponent = round(math.log10(value)) if value > 0 else 0
+    if value <= 0 or not math.isclose(value, 10.0**exponent) or exponent in (0, 1):
+        return f"{value:g}"
+    return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

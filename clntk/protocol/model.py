@@ -1,11 +1,12 @@
 """The shape of a protocol, and the collection of everything that is wrong with one."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
-from clntk import registry
+from clntk import limits, registry
 from clntk.errors import Problem, UnknownName, did_you_mean
 from clntk.problems import from_pydantic
 from clntk.protocol.spec import Label, Seed, options_of
@@ -16,6 +17,7 @@ class Component(BaseModel):
     """A registered name and its options."""
 
     model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
     name: str
 
     @property
@@ -69,9 +71,10 @@ class Protocol(BaseModel):
     )
     probes: Literal["auto"] | list[Component] = "auto"
     measures: list[Component] = Field(default_factory=list)
-    seeds: Annotated[int, Field(ge=1)] | list[Seed] = 1
-    sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+    seeds: Annotated[int, Field(ge=1, le=limits.RUNS)] | list[Seed] = 1
+    sweep: dict[str, Annotated[list[JsonValue], Field(min_length=1)]] = Field(
         default_factory=dict,
+        validate_default=True,
         description='grid over dotted keys; those of "one.key, another.key" move together, with lists of values',
     )
     use: list[str] = Field(default_factory=list, description="files with components of your own")
@@ -93,8 +96,12 @@ class Protocol(BaseModel):
 
     @field_validator("sweep")
     @classmethod
-    def _axes(cls, given: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    def _axes(cls, given: dict[str, list[Any]], info: ValidationInfo) -> dict[str, list[Any]]:
         refuse_sweep(given)
+        seeds, regimes = (info.data.get(name, 1) for name in ("seeds", "regimes"))
+        each = [n if isinstance(n, int) else len(n) for n in (seeds, regimes, *given.values())]
+        if math.prod(each) > limits.RUNS:
+            raise ValueError(f"at most {limits.RUNS} runs ({' × '.join(map(str, each))} are more)")
         return given
 
     @property
@@ -143,8 +150,11 @@ def problems_of(raw: Mapping[str, Any]) -> list[Problem]:
         for i, claim in enumerate(raw["published"]):
             finding = claim.get("finding") if isinstance(claim, Mapping) else None
             places.append(("finding", f"published.{i}.finding", finding))
-            measure = finding.get("measure") if isinstance(finding, Mapping) else None
-            places.append(("measure", f"published.{i}.finding.measure", measure))
+            if isinstance(finding, Mapping) and "measure" in finding:
+                place, measure = f"published.{i}.finding.measure", finding["measure"]
+                places.append(("measure", place, measure))
+                if not isinstance(measure, Mapping) or not isinstance(measure.get("name"), str):
+                    found.append(Problem(place, "a name, or a mapping with one", repr(measure)))
     for kind, path, value in places:
         found += _component_problems(kind, path, value)
     return found

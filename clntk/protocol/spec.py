@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, TypeAdapter
 
 FORMAT = 1  # of specs and run folders; raised when older clntk could not read them
 
@@ -21,7 +21,7 @@ def _named(component: dict[str, Any]) -> dict[str, Any]:
 
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=200)]
 Seed = Annotated[int, Field(ge=0, strict=True)]
-_Component = Annotated[dict[str, Any], AfterValidator(_named)]
+_Component = Annotated[dict[str, JsonValue], AfterValidator(_named)]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class RunSpec:
     strategy: _Component
     regime_options: _Component
     probes: list[_Component]
-    sweep: dict[str, Any] = field(default_factory=dict)
+    sweep: dict[str, JsonValue] = field(default_factory=dict)
     device: str = "cpu"
     code: dict[str, str] = field(default_factory=dict)
     summary: str = ""
@@ -61,7 +61,7 @@ class RunSpec:
     measures: list[_Component] = field(default_factory=list)
     regimes: list[Label] = field(default_factory=list)
     use: list[str] = field(default_factory=list)
-    published: list[dict[str, Any]] = field(default_factory=list)
+    published: list[dict[str, JsonValue]] = field(default_factory=list)
     format: Annotated[int, Field(strict=True)] = FORMAT
 
     @cached_property

@@ -14,6 +14,7 @@ from clntk.report.render import rendered, written
 from clntk.report.sections import of_answer
 from clntk.stats.phrases import bounded, number
 from clntk.stats.replication import REPRODUCED, tolerance
+from clntk.text_files import csv_text
 
 if TYPE_CHECKING:
     from clntk.runs.runset import RunSet
@@ -54,7 +55,7 @@ def write_replications(sets: Iterable["RunSet"], path: str | Path) -> tuple[Path
         environment=environment(),
     )
     page_path = written(page, path)
-    written(table.to_csv(index=False), page_path.with_suffix(".csv"))
+    written(csv_text(table), page_path.with_suffix(".csv"))
     return page_path, table
 
 

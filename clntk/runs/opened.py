@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from pyarrow import parquet
 from safetensors import safe_open
 
-from clntk import limits
 from clntk.axes import CHECKPOINT, EVAL_TASK, STEP
 from clntk.errors import StoreError
 from clntk.protocol.spec import RunSpec
 from clntk.runs.derived import DERIVED, derive
 from clntk.runs.facts_file import refuse_hostile
 from clntk.runs.files import sha256
+from clntk.runs.metrics_file import read_metrics
 from clntk.runs.published import damaged, read_published, reading
 
 if TYPE_CHECKING:
@@ -157,9 +156,7 @@ class Run:
 
     def _metrics(self) -> xr.Dataset:
         path = self._checked("metrics.parquet")
-        if (rows := parquet.read_metadata(path).num_rows) > limits.ROWS:
-            raise ValueError(f"expected at most {limits.ROWS} rows, found {rows}")
-        table = pd.read_parquet(path, columns=["checkpoint", "eval_task", "metric", "value", "step"])
+        table = read_metrics(path)
         schedule = self.tree["schedule"].dataset
         wide = table.pivot(index=["checkpoint", "eval_task"], columns="metric", values="value").to_xarray()
         wide = wide.reindex({CHECKPOINT: schedule[CHECKPOINT].values, EVAL_TASK: schedule[EVAL_TASK].values})

@@ -1,7 +1,7 @@
 """A published run's networks and probe sets, from its folder alone: no data is loaded, nothing is trained."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +11,12 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from clntk import limits
 from clntk.axes import EVAL_TASK
 from clntk.capture.look import hidden_layers
 from clntk.errors import StoreError
 from clntk.protocol.spec import RunSpec
-from clntk.runs.build import training_of, untrained
+from clntk.runs.build import component, training_of, untrained
 from clntk.runs.used import refuse_unnamed_or_changed
 from clntk.shape import TaskShape
 from clntk.strategies.gates import put_gates
@@ -139,6 +140,7 @@ def rebuild(spec: RunSpec, tensors: Mapping[str, Tensor], stream: TaskStream, wh
             user's own and have changed.
     """
     refuse_unnamed_or_changed(spec, ("model", spec.model["name"]), ("regime", spec.regime_options["name"]))
+    _refuse_larger(spec, tensors, stream.shape, where)
     network = untrained(spec, stream.shape).model
     _restore_gates(network, tensors, stream.shape)
     if any(name.endswith(_OWNER) for name in tensors):
@@ -152,6 +154,40 @@ def rebuild(spec: RunSpec, tensors: Mapping[str, Tensor], stream: TaskStream, wh
             f"run it again: {error}"
         ) from error
     return network.eval()
+
+
+def _refuse_larger(spec: RunSpec, tensors: Mapping[str, Tensor], shape: TaskShape, where: Path) -> None:
+    """Check that a network is no larger than what was stored of it, before there is one: a spec may claim anything.
+
+    Raises:
+        StoreError: for one with more parameters, or an option that is a larger number than any honest one.
+    """
+    stored = sum(tensor.numel() for tensor in tensors.values())
+    found = max([0, *_whole_numbers([spec.model, spec.regime_options])])
+    if found <= max(stored, limits.OPTION):
+        try:
+            with torch.device("meta"):  # shapes alone, without memory
+                model = component("model", spec.model, shape)
+        except (
+            Exception
+        ):  # a network of one's own may need its numbers: those are in files that the user named
+            return
+        found = sum(parameter.numel() for parameter in model.parameters())
+    if found > max(stored, limits.OPTION):
+        raise StoreError(
+            f"{where}: expected model {spec.model['name']!r} to have the {stored} numbers that are stored, found its "
+            "options to ask for more; this run was not written by clntk"
+        )
+
+
+def _whole_numbers(value: object) -> Iterator[int]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from _whole_numbers(part)
+    elif isinstance(value, int):
+        yield value
 
 
 def _restore_gates(network: nn.Module, tensors: Mapping[str, Tensor], shape: TaskShape) -> None:

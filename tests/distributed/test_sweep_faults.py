@@ -63,6 +63,11 @@ def engine(dask):
     return "kept"
 
 
+def addresses(dask):
+    """Of the workers that the scheduler knows."""
+    return set(dask.client.scheduler_info(n_workers=-1)["workers"])
+
+
 def workers_of(dask):
     return list(dask.client.run(os.getpid).values())
 
@@ -135,9 +140,11 @@ def test_runs_trained_together_that_lose_their_worker_go_on_one_by_one(
     def listener(event):
         events.append(event)
         if event.what is What.BOUNDARY and not killed:
+            before = addresses(dask)
             killed.extend(workers_of(dask))
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: not before & addresses(dask))  # or the next cell goes to one of the dead
 
     runs = clntk.run(path, store=store, engine=engine, together=True, listener=listener)
     assert len(runs) == 2

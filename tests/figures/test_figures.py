@@ -16,6 +16,7 @@ from clntk.figures.style import (
     logarithmic,
     palette,
     panels,
+    power_of_ten,
     shortened,
     stacked,
     wrapped,
@@ -278,9 +279,26 @@ def test_a_logarithmic_axis_of_less_than_a_decade_has_plain_numbers(values, plai
         t.get_text() for t in (*axis.get_yticklabels(), *axis.get_yticklabels(minor=True)) if t.get_text()
     ]
     assert texts
-    assert all("10^" not in text for text in texts) == plain
+    assert any("10⁻" in text for text in texts) != plain
 
 
 def test_small_numbers_have_three_decimals():
     assert _numbers(pd.DataFrame([[0.0123, -0.05]]), None).tolist() == [["0.012", "-0.050"]]
     assert _numbers(pd.DataFrame([[0.0123, -0.5]]), None).tolist() == [["0.01", "-0.50"]]
+
+
+def test_dollars_in_labels_are_no_formulas(tmp_path):
+    with house_style():
+        figure, (axis,) = panels(1)
+        axis.set_title(r"$\frac{1$")
+        axis.set_xlabel("a $ or two $")
+        figure.savefig(tmp_path / "drawn.png")
+    assert (tmp_path / "drawn.png").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1e-3, "10⁻³"), (1e12, "10¹²"), (1.0, "1"), (10.0, "10"), (0.0, "0"), (200.0, "200"), (1e-40, "10⁻⁴⁰")],
+)
+def test_powers_of_ten_are_plain_text(value, text):
+    assert power_of_ten(value) == text

@@ -3,11 +3,14 @@
 import hashlib
 import json
 import os
+import resource
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import yaml
 
 import clntk
 from clntk.errors import ClntkError, DamagedRun, DataError, ProtocolError, StoreError
@@ -30,6 +33,15 @@ PROTOCOLS = {
     ),
     "texts that double": ("a: xx\nb: ${a}${a}\nc: ${b}${b}\n", r"\$\{b\} to name a plain value"),
     "a number beyond numbers": ("seeds: " + "9" * 5000, "(file)"),
+    "seeds without end": ("seeds: 1000000000\n", r"seeds: expected less than or equal to 1000000"),
+    "a sweep without end": (
+        f"seeds: 1000\nsweep: {{model.width: {list(range(1, 101))}, stream.n_probe: {list(range(1, 101))}}}\n",
+        r"at most 1000000 runs \(1000 × 1 × 100 × 100 are more\)",
+    ),
+    "a measure without a name": (
+        "published: [{claim: c, published: 1, finding: {name: level, measure: {of: loss}}, within: [0, 1]}]\n",
+        r"published.0.finding.measure: expected a name, or a mapping with one, found {'of': 'loss'}",
+    ),
     "a name that leads out": ("name: ../../out\n", r"name: .*"),
 }
 
@@ -174,6 +186,71 @@ def test_files_of_anything_are_damaged_and_named(run, name, fact):
     published_again(run, name)
     with pytest.raises(DamagedRun, match="cannot be read"):
         Run(run.path).fact(fact)
+
+
+def metrics_of(run, change):
+    """The table of metrics, changed and published again."""
+    path = run.path / "metrics.parquet"
+    change(pd.read_parquet(path)).to_parquet(path, index=False)
+    published_again(run, "metrics.parquet")
+
+
+def test_one_long_label_of_many_rows_is_read_once(run):
+    metrics_of(run, lambda table: table.loc[[0] * 200_000].assign(metric="x" * 100_000))
+    before = peak_memory()
+    with pytest.raises(DamagedRun):  # the same metric of the same task again and again
+        Run(run.path).fact("metrics")
+    assert peak_memory() - before < 500 * 2**20  # written out they are 20 GB
+
+
+def peak_memory():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop(columns="step"), "expected step to be int64, found None"),
+        (lambda table: table.astype({"value": str}), "expected value to be double, found"),
+    ],
+)
+def test_metrics_that_are_other_than_clntk_writes_them(run, change, message):
+    metrics_of(run, change)
+    with pytest.raises(DamagedRun, match=message):
+        Run(run.path).fact("metrics")
+
+
+def test_metrics_of_more_checkpoints_and_tasks_than_rows(run):
+    def diagonal(table):
+        labels = [str(i) for i in range(4000)]
+        return table.loc[[0] * 4000].assign(checkpoint=labels, eval_task=labels)
+
+    metrics_of(run, diagonal)
+    with pytest.raises(DamagedRun, match="found more labels"):
+        Run(run.path).fact("metrics")
+
+
+def test_a_spec_with_keys_of_several_kinds(run):
+    path = run.path / "spec.yaml"
+    spec = yaml.safe_load(path.read_text())
+    spec["model"]["kwargs"] = {1: "a", "b": None}
+    path.write_text(yaml.safe_dump(spec))
+    published_again(run, "spec.yaml")
+    with pytest.raises(DamagedRun, match=r"spec.yaml cannot be read"):
+        Run(run.path)
+
+
+@pytest.mark.parametrize("options", [{"width": 10**12}, {"width": 40_000, "depth": 3}, {"depth": 10**9}])
+def test_a_network_larger_than_its_weights_is_not_built(run, options):
+    path = run.path / "spec.yaml"
+    spec = yaml.safe_load(path.read_text())
+    spec["model"] |= options
+    path.write_text(yaml.safe_dump(spec))
+    published_again(run, "spec.yaml")
+    with pytest.raises(
+        StoreError, match="found its options to ask for more; this run was not written by clntk"
+    ):
+        Run(run.path).network("init")
 
 
 EVIL = '''

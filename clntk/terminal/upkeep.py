@@ -5,10 +5,10 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from clntk import registry
+from clntk.terminal.text import inert, say
 
 
 def examine_store(root: Path, *, mend: bool) -> None:
@@ -16,20 +16,20 @@ def examine_store(root: Path, *, mend: bool) -> None:
 
     found = repair(root) if mend else list(examine(root))
     if not found:
-        typer.echo(f"{root}: nothing is wrong; every file of every run is what was published")
+        say(f"{root}: nothing is wrong; every file of every run is what was published")
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("where", "what is wrong", "what was done" if mend else "what --repair does"):
         table.add_column(column, overflow="fold")
     for finding in found:
-        table.add_row(*(escape(text) for text in (finding.path, finding.what, finding.remedy)))
+        table.add_row(*(inert(text) for text in (finding.path, finding.what, finding.remedy)))
     console = Console()
     (console if console.is_terminal else Console(width=200)).print(table)
     damaged = len({finding.path for finding in found if finding.damaged})
     if mend:
-        typer.echo(f"{damaged} moved to {root / '.damaged'}; clntk resume {root} computes anew what can be")
+        say(f"{damaged} moved to {root / '.damaged'}; clntk resume {root} computes anew what can be")
     elif damaged:
-        typer.echo(f"{damaged} damaged; clntk doctor {root} --repair moves them aside", err=True)
+        say(f"{damaged} damaged; clntk doctor {root} --repair moves them aside", err=True)
         raise typer.Exit(1)
 
 
@@ -40,11 +40,11 @@ def reproduce_run(path: Path, store: Path | None, use: Sequence[Path]) -> None:
         registry.use(file)
     found = reproduce(path, store=store)
     for name, (before, now) in found.circumstances.items():
-        typer.echo(f"{name}: {before} when it was published, {now} now")
+        say(f"{name}: {before} when it was published, {now} now")
     if found.equal:
-        typer.echo(f"{found.run_id}: equal, to the bit")
+        say(f"{found.run_id}: equal, to the bit")
         return
     for difference in found.differences:
-        typer.echo(str(difference))
-    typer.echo(f"{found.run_id}: {len(found.differences)} facts differ", err=True)
+        say(str(difference))
+    say(f"{found.run_id}: {len(found.differences)} facts differ", err=True)
     raise typer.Exit(1)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clntk.runs.events import Event, Listener, What
+from clntk.terminal.text import plain
 
 
 @contextmanager
@@ -58,7 +59,9 @@ class _Bars:
         if event.what is What.EPOCH:
             info = event.info
             done = info["phases"].index(info["phase"]) * info["epochs"] + info["epoch"]
-            where = f"{_name(event)} · {info['phase']} · epoch {info['epoch']} · loss {info['loss']:.3g}"
+            where = (
+                f"{_name(event)} · {plain(info['phase'])} · epoch {info['epoch']} · loss {info['loss']:.3g}"
+            )
             self.bars.update(
                 self.epochs,
                 description=where,
@@ -76,10 +79,14 @@ class _Bars:
 
 def _name(event: Event) -> str:
     sweep = "".join(f" {key}={value}" for key, value in event.spec.sweep.items())
-    return f"{event.spec.regime} seed {event.spec.seed}{sweep}"
+    return plain(f"{event.spec.regime} seed {event.spec.seed}{sweep}")
 
 
 def _sentence(event: Event) -> str:
+    return plain(_said(event))
+
+
+def _said(event: Event) -> str:
     info = event.info
     match event.what:
         case What.STARTED:

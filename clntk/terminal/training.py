@@ -8,7 +8,8 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from clntk.commands import opened_runs
+from clntk.terminal.results import opened_runs
+from clntk.terminal.text import say
 
 SERIAL = "serial"
 
@@ -58,14 +59,14 @@ def replicate_published(names: list[str], store: Path, out: Path | None, *, quic
     chosen = {name: expand(load(name, quick=quick)) for name in names or replications()}
     again = ["replicate", *names, "--store", str(store), *(["--quick"] if quick else [])]
     for name, specs in chosen.items():
-        typer.echo(f"{name}:")
+        say(f"{name}:")
         _carry_out(specs, store, how, again)
     opened = open_runs(store)
     sets = (opened.only(spec.run_id for spec in specs) for specs in chosen.values())
     page, table = write_replications(sets, (out or store) / "replications.html")
     for verdict, rows in table.groupby("verdict", sort=False):
-        typer.echo(f"{verdict}: {len(rows)} of {len(table)}")
-    typer.echo(str(page))
+        say(f"{verdict}: {len(rows)} of {len(table)}")
+    say(str(page))
 
 
 def resume_runs(runs: Path, protocol: str | None, use: Sequence[Path], **how: Any) -> None:
@@ -77,7 +78,7 @@ def resume_runs(runs: Path, protocol: str | None, use: Sequence[Path], **how: An
     specs = unfinished(opened)
     if not specs:
         others = f"; {len(opened.others)} others cannot be used (see clntk status)" if opened.others else ""
-        typer.echo(f"nothing to resume: {len(opened)} runs in {runs} are done{others}")
+        say(f"nothing to resume: {len(opened)} runs in {runs} are done{others}")
         return
     for spec in specs:
         refuse_unnamed_or_changed(spec)
@@ -86,9 +87,9 @@ def resume_runs(runs: Path, protocol: str | None, use: Sequence[Path], **how: An
 
 
 def _carry_out(specs: list, store: Path, how: dict[str, Any], command: list[str]) -> None:
-    from clntk.progress import progress
     from clntk.runs.interrupt import Terminated
     from clntk.runs.run import run_specs
+    from clntk.terminal.progress import progress
 
     console = Console()
     try:
@@ -96,16 +97,16 @@ def _carry_out(specs: list, store: Path, how: dict[str, Any], command: list[str]
             tally = run_specs(specs, store=store, listener=listener, **how)
     except (KeyboardInterrupt, Terminated):
         again = shlex.join(["clntk", *command, *_engine_options(how["engine"]), *_flags(how)])
-        typer.echo(
+        say(
             f"\ninterrupted: everything up to the last task boundary is saved; go on with\n  {again}",
             err=True,
         )
         raise
     if tally.count("skipped") == len(specs):
-        typer.echo(f"nothing to do: all {len(specs)} runs were done before and lie in {store}")
+        say(f"nothing to do: all {len(specs)} runs were done before and lie in {store}")
     else:
         before = f", {tally.count('skipped')} done before" if tally.count("skipped") else ""
-        typer.echo(f"{tally.count('done')} of {len(specs)} runs done{before}; they lie in {store}")
+        say(f"{tally.count('done')} of {len(specs)} runs done{before}; they lie in {store}")
     if tally.failed:
-        typer.echo(f"{len(tally.failed)} failed; the first says: {tally.failed[0].message}", err=True)
+        say(f"{len(tally.failed)} failed; the first says: {tally.failed[0].message}", err=True)
         raise typer.Exit(1)

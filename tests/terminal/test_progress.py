@@ -6,9 +6,9 @@ import re
 import pytest
 from rich.console import Console
 
-from clntk.progress import progress
 from clntk.protocol import expand, load
 from clntk.runs.events import Event, What
+from clntk.terminal.progress import progress
 
 PHASES = ["A", "[/red]B"]  # a stranger's name for a phase may look like markup
 INFO = {
