@@ -22,7 +22,7 @@ bench-ntk: $(VENV)/.installed  ## the tangent kernel beside its peers: about ten
 bench-training: $(VENV)/.installed  ## training beside a hand-written loop and stock Avalanche: about three minutes
 	$(BIN)/python benchmarks/training.py
 
-bench-scale: $(VENV)/.installed  ## stores of 10,000 runs, cells that do nothing, a sweep on two workers: about six minutes
+bench-scale: $(VENV)/.installed  ## stores of 10,000 runs, cells that do nothing, a sweep and a large kernel on two workers: about fifteen minutes
 	$(BIN)/python -W ignore benchmarks/scale.py
 
 replications: $(VENV)/.installed  ## published results at full size, and one page on them; goes on where it was stopped
