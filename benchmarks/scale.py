@@ -166,7 +166,8 @@ def _seconds(work: Callable[[], object]) -> float:
 def _done(*commands: list[str]) -> None:
     """Commands at once, to their ends."""
     processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
-    if any([process.wait() for process in processes]):
+    codes = [process.wait() for process in processes]
+    if any(codes):
         raise SystemExit(f"failed: {commands}")
 
 

@@ -20,6 +20,7 @@ def mlp(
     activation: Activation = "relu",
     bias: bool = True,
     bias_init: float = 0.0,
+    train_hidden_bias: bool = True,
     init_scale: float | list[float] = 1.0,
 ) -> nn.Module:
     """A fully-connected network: ``depth`` hidden layers of ``width`` units, then a linear read-out.
@@ -35,6 +36,7 @@ def mlp(
         activation: nonlinearity of the hidden layers.
         bias: whether layers have biases.
         bias_init: the value all biases start from.
+        train_hidden_bias: whether those of hidden layers are trained; else they stay there.
         init_scale: one factor for all layers, or one for each (depth + 1 of them, read-out last).
 
     Raises:
@@ -54,6 +56,8 @@ def mlp(
         layers["flatten"] = nn.Flatten()
     for index in range(depth):
         linear = drawn(nn.Linear(units, width, bias=bias), gain=scales[index] * gain, bias_init=bias_init)
+        if bias:
+            linear.bias.requires_grad_(train_hidden_bias)
         layers[f"hidden{index + 1}"] = nn.Sequential(OrderedDict(linear=linear, activation=act()))
         units = width
     readout = nn.Linear(units, shape.outputs, bias=bias)

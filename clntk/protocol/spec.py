@@ -87,7 +87,8 @@ class RunSpec:
         out: dict[str, Any] = {"device": self.device}
         parts = {"stream": self.stream, "model": self.model, "strategy": self.strategy}
         for part, options in (*parts.items(), (f"regimes.{self.regime}", self.regime_options)):
-            out |= {f"{part}.{key}": value for key, value in options.items()}
+            for key, value in options.items():
+                out |= _leaves(f"{part}.{key}", value)
         return out
 
     def as_dict(self) -> dict[str, Any]:
@@ -106,6 +107,13 @@ class RunSpec:
 @cache
 def _adapter() -> TypeAdapter[RunSpec]:
     return TypeAdapter(RunSpec)
+
+
+def _leaves(key: str, value: Any) -> dict[str, Any]:
+    """A value by its dotted key; of a mapping, all that is in it."""
+    if not isinstance(value, Mapping) or not value:
+        return {key: value}
+    return {k: v for name, part in value.items() for k, v in _leaves(f"{key}.{name}", part).items()}
 
 
 def options_of(component: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ DERIVED = {
     "infinite_kernels": "clntk.runs.infinite:infinite_kernels",
     "closed_form": "clntk.runs.closed_form:closed_form",
     "lesions": "clntk.runs.lesions:lesions",
+    "congruence": "clntk.runs.congruence:congruence",
 }  # name → module:function of a run, imported when it is first needed, since what it imports is heavy
 
 

@@ -97,7 +97,7 @@ def lesions(run: Run) -> dict[str, xr.Dataset]:
     """
     sets, networks = run.probe_sets, {label: run.network(label) for label in run.checkpoints}
     paths = hidden_layers(networks[run.checkpoints[0]])
-    tuning = unit_tuning(_activations(networks, paths, sets.inputs))
+    tuning = unit_tuning(rectified_activity(networks, paths, sets.inputs))
     rng = Seeds(run.spec.seed).numpy(Purpose.BOOTSTRAP)
     units, groups = [], []
     for label, network in networks.items():
@@ -125,7 +125,7 @@ def _joined(parts: list[xr.Dataset], dim: str) -> xr.Dataset:
     return joined.assign(parts[0][intact].drop_vars([UNIT, LAYER], errors="ignore"))
 
 
-def _activations(
+def rectified_activity(
     networks: Mapping[str, nn.Module], paths: Mapping[str, str], inputs: Mapping[str, Tensor]
 ) -> dict[str, xr.DataArray]:
     """Layer → (checkpoint, eval_task, probe, unit): rectified, which is all that groups depend on, so that a channel is

@@ -182,7 +182,7 @@ class RunSet:
         self._some()
         tables = []
         for run in self:
-            result = self._result(run, name, options)
+            result = self.result(run, {**options, "name": name})
             dataset = (
                 result.to_dataset(name=result.name or name) if isinstance(result, xr.DataArray) else result
             )
@@ -215,7 +215,7 @@ class RunSet:
             values: dict[str, float] = {}
             for measure in self._measurable(run, chosen) if measures is None else chosen:
                 name = measure["name"]
-                result = self._result(run, name, options_of(measure))
+                result = self.result(run, measure)
                 values |= scalars(name, result, registry.get("measure", name).traits.get("scalar"))
             tables.append(
                 self.labelled(run, pd.DataFrame({"measure": list(values), "value": list(values.values())}))
@@ -242,8 +242,17 @@ class RunSet:
             )
 
     @staticmethod
-    def _result(run: Run, name: str, options: dict[str, Any]) -> xr.DataArray | xr.Dataset:
-        """A measure of one run, computed once for as long as the run is open."""
+    def result(run: Run, measure: Mapping[str, Any]) -> xr.DataArray | xr.Dataset:
+        """A measure of one run, computed once for as long as the run is open.
+
+        Args:
+            run: it.
+            measure: its ``name`` and options.
+
+        Raises:
+            StoreError, DataError: as :meth:`measure`.
+        """
+        name, options = measure["name"], options_of(measure)
         entry = registry.get("measure", name)
         key = (entry.function, repr(sorted(options.items())))
         if key in run.measured:

@@ -1,8 +1,9 @@
 """Two contexts, one set of stimuli: the task of Flesch et al. on lazy and rich coding."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from clntk.registry import register
@@ -19,10 +20,13 @@ def context_blobs(
     *,
     order: Literal["AB", "BA"] = "AB",
     context: Literal["fixed", "absent"] = "fixed",
+    pixels: Literal["frobenius", "peak"] = "frobenius",
+    context_value: Annotated[float, Field(gt=0)] | None = None,
+    centre: bool = False,
 ) -> TaskStream:
     """25 Gaussian blobs on a 5 × 5 grid in two contexts; context A rewards the column, context B the row.
 
-    27 inputs: 25 pixels and a one-hot context, each block divided by its Frobenius norm over the 50 examples.
+    27 inputs: 25 pixels and a one-hot context, by default each block over its Frobenius norm over the 50 examples.
     Targets −2 … 2 along the relevant dimension; accuracy is the sign, with target 0 dropped. Training, test and
     probe sets are the same 25 examples of each context, so nothing here depends on the seed.
 
@@ -32,20 +36,28 @@ def context_blobs(
         context: whether inputs tell the context; where it is absent its two columns are 0, so that the same network
             starts from the same weights, and the two tasks contradict each other. It is sluggish with
             ``context_rate``, an option of all streams.
+        pixels: ``frobenius`` divides by the norm over the 50 examples; ``peak`` leaves every blob's maximum at 1.
+        context_value: of the context that is on; by default 1/√50, which is what its block's norm leaves.
+        centre: whether the mean over all examples is taken off every input.
 
-    Source: Flesch et al. 2022, Neuron 110:1258, methods.
+    Source: Flesch et al. 2022, Neuron 110:1258, methods; with ``peak``, a context value of 1 to 6 and ``centre``,
+    Flesch, Nagy et al. 2023, PLoS Comput Biol 19:e1010808.
     """
     del seeds
-    pixels = blob_images()
-    pixels = pixels / (2**0.5 * pixels.norm())  # each stimulus is shown in both contexts
+    images = blob_images()
+    if pixels == "frobenius":
+        images = images / (2**0.5 * images.norm())  # each stimulus is shown in both contexts
+    on = (2 * GRID**2) ** -0.5 if context_value is None else context_value
+    mean = torch.cat([images.mean(0), torch.full((2,), on / 2 if context == "fixed" else 0.0)])
     row, column = torch.arange(GRID**2) // GRID, torch.arange(GRID**2) % GRID
     relevant = {"A": column, "B": row}
     tasks = []
     for name in order:
         cue = torch.zeros(GRID**2, 2)
         if context == "fixed":
-            cue[:, "AB".index(name)] = 1 / (2 * GRID**2) ** 0.5
-        split = Split(torch.cat([pixels, cue], dim=1), (relevant[name] - 2.0)[:, None].float())
+            cue[:, "AB".index(name)] = on
+        x = torch.cat([images, cue], dim=1)
+        split = Split(x - mean if centre else x, (relevant[name] - 2.0)[:, None].float())
         tasks.append(Task(name, split, split, split))
     return TaskStream(
         tuple(tasks),

@@ -187,4 +187,4 @@ def test_a_probe_returns_labelled_facts(probe, stream, make_model):
 def test_a_measure_needs_facts_that_are_recorded_or_derived(measure):
     needs = registry.get("measure", measure).needs
     assert needs
-    assert set(needs) <= {"metrics", "probes", *registry.names("probe"), *DERIVED}
+    assert set(needs) <= {"metrics", "probes", "losses", *registry.names("probe"), *DERIVED}

@@ -99,3 +99,10 @@ def test_parameters_are_trainable_and_modules_plain():
     model = mlp(TaskShape((5,), 3))
     assert all(p.requires_grad and p.is_leaf for p in model.parameters())
     assert {type(m) for m in model.modules()} == {nn.Sequential, nn.Linear, nn.ReLU}
+
+
+def test_hidden_biases_may_stay_where_they_are():
+    model = mlp(TaskShape((5,), 3), width=7, depth=2, bias_init=0.1, train_hidden_bias=False)
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert frozen == {"hidden1.linear.bias", "hidden2.linear.bias"}
+    assert all(torch.equal(model.get_parameter(name), torch.full((7,), 0.1)) for name in frozen)

@@ -213,3 +213,11 @@ def test_keys_that_move_together_are_one_axis(write_protocol, tmp_path):
 def test_what_is_wrong_with_keys_that_move_together_is_said(write_protocol, tmp_path, sweep, said):
     with pytest.raises(ProtocolError, match=said):
         load(write_protocol(tmp_path, sweep=sweep))
+
+
+def test_settings_inside_of_an_option_are_keys_of_their_own(write_protocol, tmp_path):
+    regime = {"name": "init_scale", "input_sd": {"stimulus": 1.0, "context": 0.5}}
+    (spec,) = expand(load(write_protocol(tmp_path, regimes={"a": regime})))
+    flat = spec.flat()
+    assert (flat["regimes.a.input_sd.stimulus"], flat["regimes.a.input_sd.context"]) == (1.0, 0.5)
+    assert "regimes.a.input_sd" not in flat

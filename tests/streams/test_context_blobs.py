@@ -108,3 +108,16 @@ def test_the_rule_of_one_context_gets_the_floor_in_the_other(seeds):
     a, b = context_blobs(seeds).tasks
     assert accuracy(a.test.y, a.test.y, rule="sign") == 1
     assert accuracy(b.test.y, a.test.y, rule="sign") == pytest.approx(8 / 20)
+
+
+def test_blobs_as_they_are_a_larger_context_and_centred(seeds):
+    make = registry.get("stream", "context_blobs")
+    plain = make(seeds, pixels="peak", context_value=2.0)
+    for task, cue in zip(plain.tasks, ([2.0, 0.0], [0.0, 2.0]), strict=True):
+        torch.testing.assert_close(task.train.x[:, :25].max(1).values, torch.ones(25))
+        assert task.train.x[:, 25:].tolist() == [cue] * 25
+    centred = make(seeds, pixels="peak", context_value=2.0, centre=True)
+    x, moved = (torch.cat([task.train.x for task in stream.tasks]) for stream in (plain, centred))
+    torch.testing.assert_close(moved, x - x.mean(0), atol=1e-6, rtol=0)
+    absent = make(seeds, context="absent", centre=True)
+    assert not any(task.train.x[:, 25:].any() for task in absent.tasks)

@@ -53,13 +53,23 @@ def by_seed(
     Raises:
         DataError, StoreError: as :func:`values_of`; DataError if the settings leave several conditions.
     """
-    table = values_of(runs, measure, value, where)
-    left = list(dict.fromkeys(runs.condition(run) for run in runs.where(where or {})))
+    table = values_of(one_condition(runs, where), measure, value)
+    return table.set_index(SEED)["value"].sort_index()
+
+
+def one_condition(runs: "RunSet", where: Mapping[str, Any] | None = None) -> "RunSet":
+    """The runs of a single condition, of one protocol.
+
+    Raises:
+        DataError: for settings that no run has, or that leave several conditions.
+    """
+    chosen = runs.where(where or {})
+    left = list(dict.fromkeys(runs.condition(run) for run in chosen))
     if len(left) > 1:
         raise DataError(
             f"where: expected the settings of one condition, found {len(left)}: {'; '.join(left)}"
         )
-    return table.set_index(SEED)["value"].sort_index()
+    return chosen
 
 
 def swept(

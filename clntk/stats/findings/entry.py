@@ -1,0 +1,73 @@
+"""One entry of what a measure gives, by its labels."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clntk.axes import CHECKPOINT
+from clntk.errors import DataError, did_you_mean
+from clntk.registry import register
+from clntk.stats.findings.chosen import Measure, one_condition
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from clntk.runs.runset import RunSet
+
+
+@register("finding", example={"measure": "accuracy_matrix", "at": {"eval_task": "A"}})
+def entry(
+    runs: "RunSet",
+    *,
+    measure: Measure,
+    at: dict[str, Any],
+    value: str | None = None,
+    where: dict[str, Any] | None = None,
+) -> np.ndarray:
+    """One entry of a measure in one condition, or the mean of what its labels leave.
+
+    Args:
+        runs: of one protocol.
+        measure: its name, or a mapping with ``name`` and options.
+        at: dimension → label, such as ``{eval_task: A}``; a checkpoint is the last one unless it is named.
+        value: which of its variables, where it has several.
+        where: the condition: regime or swept key → its value.
+
+    Returns:
+        One number a seed, in the measure's units; NaN where the entry is.
+
+    Raises:
+        DataError: for settings that no run has or that leave several conditions, an unknown ``value``, dimension or
+            label.
+        StoreError: if a run did not record what the measure needs.
+    """
+    chosen = one_condition(runs, where)
+    named = {"name": measure} if isinstance(measure, str) else dict(measure)
+    by_seed = {run.spec.seed: _entry(runs.result(run, named), at, value, named["name"]) for run in chosen}
+    return np.array([by_seed[seed] for seed in sorted(by_seed)])
+
+
+def _entry(result: "xr.DataArray | xr.Dataset", at: dict[str, Any], value: str | None, name: str) -> float:
+    found = result
+    if hasattr(result, "data_vars"):
+        known = list(result.data_vars)
+        wanted = value or (known[0] if len(known) == 1 else name)
+        found = _looked_up(result.data_vars, wanted, f"{name}, value")
+    labelled = {dim: found[dim].values for dim in found.dims}
+    last = {CHECKPOINT: labelled[CHECKPOINT][-1]} if CHECKPOINT in labelled else {}
+    for dim, label in (last | at).items():
+        labels = _looked_up(labelled, dim, f"{name}, at")
+        position = _looked_up(
+            {str(each): i for i, each in enumerate(labels)}, str(label), f"{name}, at {dim}"
+        )
+        found = found.isel({dim: position})
+    return float(np.nanmean(found.values)) if np.isfinite(found.values).any() else float("nan")
+
+
+def _looked_up(known: Any, name: Any, where: str) -> Any:
+    if name not in known:
+        raise DataError(
+            f"{where}: expected one of {', '.join(map(str, known))}, found {name!r}; "
+            f"{did_you_mean(str(name), map(str, known)) or 'choose one of them'}"
+        )
+    return known[name]
