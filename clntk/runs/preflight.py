@@ -50,9 +50,32 @@ def _fit(spec: RunSpec) -> None:
     training = training_of(spec)
     training.make_loss(built.stream)
     _refuse_answers(spec, built.stream)
+    _refuse_looks(spec, built.stream)
     strategy = registry.get("strategy", spec.strategy["name"]).function
     own = {key: value for key, value in options_of(spec.strategy).items() if key not in vars(training)}
     check(strategy, Setup(built.regime.model, built.stream), training, own)
+
+
+def _refuse_looks(spec: RunSpec, stream: TaskStream) -> None:
+    """
+    Raises:
+        DataError: for looks beyond the epochs, or a strategy that does something at the end of every phase.
+    """
+    looks = [phase.until for phase in stream.phases if phase.until is not None]
+    if not looks:
+        return
+    if not registry.get("strategy", spec.strategy["name"]).traits.get("cut"):
+        cut = [
+            name for name in registry.names("strategy") if registry.get("strategy", name).traits.get("cut")
+        ]
+        raise DataError(
+            f"stream.looks: expected a strategy that does nothing at the ends of phases ({', '.join(cut)}), found "
+            f"{spec.strategy['name']}; leave looks out"
+        )
+    if max(looks) >= training_of(spec).epochs:
+        raise DataError(
+            f"stream.looks: expected epochs below strategy.epochs ({training_of(spec).epochs}), found {max(looks)}"
+        )
 
 
 def _refuse_answers(spec: RunSpec, stream: TaskStream) -> None:

@@ -96,6 +96,7 @@ class Session:
         learner = component("strategy", self.spec.strategy, setup)
         capture.inputs = learner.with_tasks(capture.inputs)
         plugin.phases = [phase.name for phase in learner.stream.phases]
+        plugin.tasks = [phase.stretch for phase in learner.stream.phases]
         return learner, capture
 
     def _on_record(self, record: Any) -> None:

@@ -32,7 +32,7 @@ def trained_context(setup: Setup, training: Training, options: Mapping[str, Any]
     )
 
 
-@register("strategy")
+@register("strategy", cut=True)
 @requires(context_inputs, context_layer)
 def context_gating(
     setup: Setup, training: Training, *, context_weight: Annotated[float, Field(gt=0)] = 1.0
@@ -63,7 +63,7 @@ def context_gating(
     return build_learner(setup, training, FixedWeights(layer, columns))
 
 
-@register("strategy")
+@register("strategy", cut=True)
 @requires(context_inputs, context_layer, trained_context)
 def hebbian_gating(
     setup: Setup,

@@ -109,9 +109,9 @@ class Learner:
         self.strategy.pure_batches = phase.pure_batches
         if self.training.batch_size is None:
             self.strategy.train_mb_size = len(self.stream.phase_data(phase)[1])
-        self.strategy.begin(
-            self.stream.benchmark.train_stream[index], reset_optimizer_state=self.training.reset_optimizer
-        )
+        self.strategy.train_epochs = (phase.until or self.training.epochs) - phase.after
+        afresh = self.training.reset_optimizer and not phase.after
+        self.strategy.begin(self.stream.benchmark.train_stream[index], reset_optimizer_state=afresh)
 
     def epochs(self) -> None:
         """The epochs of the phase begun."""

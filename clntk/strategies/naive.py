@@ -8,7 +8,7 @@ from clntk.strategies.learner import Learner, Setup, build_learner
 from clntk.strategies.training import Training
 
 
-@register("strategy")
+@register("strategy", cut=True)
 def naive(setup: Setup, training: Training) -> Learner:
     """Plain training on each phase in turn: the control that forgets.
 

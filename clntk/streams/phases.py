@@ -1,7 +1,7 @@
 """The order of training: a stream's phases, and the schedules that make them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -23,12 +23,36 @@ class Phase:
         tasks: indices of the tasks whose data it holds.
         pure_batches: whether each minibatch holds examples of one task only (interleaved training).
         rows: for each of ``tasks``, the training examples that the phase holds; None stands for all of them.
+        stretch: of a part of a longer stretch of training, that stretch's name; by default its own.
+        after: epochs of the stretch that were taken before.
+        until: epochs of the stretch at which the part ends; None stands for all that the strategy asks for.
     """
 
     name: str
     tasks: tuple[int, ...]
     pure_batches: bool = False
     rows: tuple[Tensor, ...] | None = field(default=None, compare=False, repr=False)
+    stretch: str = ""
+    after: int = 0
+    until: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stretch", self.stretch or self.name)
+
+
+def cut(phases: Sequence[Phase], looks: Sequence[int]) -> tuple[Phase, ...]:
+    """Phases cut after some of their epochs, for a checkpoint there: ``A`` into ``A@1``, ``A@10`` … and ``A``.
+
+    Args:
+        phases: whole ones.
+        looks: epochs of each phase, rising, fewer than the strategy takes.
+    """
+    edges = [0, *looks]
+    return tuple(
+        replace(phase, name=f"{phase.name}@{until}" if until else phase.name, after=after, until=until)
+        for phase in phases
+        for after, until in zip(edges, [*looks, None], strict=True)
+    )
 
 
 def training_order(task_names: Sequence[str], schedule: Schedule, *, cycles: int = 2) -> tuple[Phase, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from clntk.errors import DataError
 from clntk.seeding import Seeds
 from clntk.streams.base import Split, Task, TaskStream
-from clntk.streams.phases import Schedule
+from clntk.streams.phases import Schedule, cut
 
 CYCLES, MIXING, MIXING_STEPS = 2, 0.5, 4  # where the protocol leaves them out
 
@@ -28,6 +28,9 @@ class Presentation:
         head: single (all tasks share all outputs) or multi (each task has outputs of its own; see
             :func:`multi_head`).
         cue: size of a one-hot task cue appended to flat inputs (see :func:`cued`); null for none.
+        looks: epochs of every phase after which the network is looked at within it, such as [1, 3, 10]: further
+            checkpoints, called ``A@1`` and so on. For strategies that do nothing at the ends of phases, and change
+            nothing in what is trained.
         context_rate: a of a sluggish context c_t = a x_t + (1 − a) c_{t−1} over training trials; 1 is not sluggish.
     """
 
@@ -37,6 +40,7 @@ class Presentation:
     mixing_steps: Annotated[int, Field(ge=1)] | None = None
     head: Literal["single", "multi"] = "single"
     cue: Annotated[float, Field(gt=0)] | None = None
+    looks: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     context_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     def __call__(self, stream: Any, seeds: Seeds) -> TaskStream:
@@ -56,7 +60,17 @@ class Presentation:
         if self.context_rate != 1.0:
             stream = replace(stream, context_rate=self.context_rate)
         order = self._order()
-        return stream if self.schedule == "blocked" else stream.scheduled(self.schedule, seeds, **order)
+        if self.schedule != "blocked":
+            stream = stream.scheduled(self.schedule, seeds, **order)
+        return stream if self.looks is None else replace(stream, phases=cut(stream.phases, self._looks()))
+
+    def _looks(self) -> tuple[int, ...]:
+        looks = tuple(self.looks or ())
+        if not looks or list(looks) != sorted(set(looks)):
+            raise DataError(
+                f"stream.looks: expected rising epochs, such as [1, 3, 10], found {list(looks)}; leave it out for none"
+            )
+        return looks
 
     def _order(self) -> dict[str, Any]:
         """The schedule's own options, with defaults."""

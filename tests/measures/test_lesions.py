@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 import xarray as xr
 from hypothesis import given, settings
@@ -13,7 +14,15 @@ from torch.nn import functional
 
 from clntk import registry
 from clntk.errors import DataError
-from clntk.measures.lesions import lesion_damage, localism, localism_score, own_and_others, unit_lesions
+from clntk.measures.lesions import (
+    lesion_damage,
+    localism,
+    localism_score,
+    own_and_others,
+    selectivity_damage,
+    spearman,
+    unit_lesions,
+)
 from clntk.measures.summary import scalars
 from clntk.runs.lesions import lesion_accuracies, lesions
 from clntk.runs.rebuild import ProbeSets
@@ -378,3 +387,43 @@ def test_options_that_do_not_exist_are_refused(facts):
         localism(facts, group="mixed")
     with pytest.raises(DataError, match="expected 'accuracy' or 'loss', found 'error'"):
         lesion_damage(facts, of="error")
+
+
+def _units(damage, dead=()):
+    """Facts of single lesions: the loss on two tasks rises by ``damage``, once intact 0."""
+    n = len(damage)
+    unit = {"unit": np.arange(n)}
+    loss = np.repeat(np.asarray(damage, float)[None, :, None], 2, axis=2)
+    units = xr.Dataset(
+        {
+            "intact_loss": (("checkpoint", "eval_task"), np.zeros((1, 2))),
+            "loss": (("checkpoint", "unit", "eval_task"), loss),
+        },
+        coords={"checkpoint": ["end"], "eval_task": ["A", "B"], **unit},
+    )
+    values = np.zeros((1, 2, 3, n))
+    for i in range(n):  # from no selectivity up to all of it
+        values[0, 0, :, i], values[0, 1, :, i] = 1.0, 1 - i / (n - 1)
+    values[..., list(dead)] = 0
+    dims = ["checkpoint", "eval_task", "probe", "unit"]
+    coords = {"checkpoint": ["end"], "eval_task": ["A", "B"]}
+    return {"units": units}, {"h": xr.DataArray(values, dims=dims, coords=coords)}
+
+
+@pytest.mark.parametrize(
+    ("damage", "dead", "expected"),
+    [
+        ([1, 2, 3, 4], (), 1.0),
+        ([4, 3, 2, 1], (), -1.0),
+        ([1, 1, 1, 1], (), np.nan),
+        ([1, 2, 3, 0], (3,), 1.0),
+    ],
+)
+def test_selectivity_damage_is_a_rank_correlation_over_live_units(damage, dead, expected):
+    found = selectivity_damage(*_units(damage, dead))
+    np.testing.assert_allclose(found.sel(checkpoint="end").item(), expected)
+
+
+def test_spearman_is_scipys():
+    x, y = np.random.default_rng(0).normal(size=(2, 30))
+    assert spearman(x, y) == pytest.approx(scipy.stats.spearmanr(x, y).statistic)

@@ -35,7 +35,7 @@ def test_a_users_own_stream_has_all_options(make_stream, seeds):
 
     entry = registry.get("stream", "mine")
     assert list(entry.schema.model_fields) == [
-        "n_tasks", "schedule", "cycles", "mixing", "mixing_steps", "head", "cue", "context_rate"
+        "n_tasks", "schedule", "cycles", "mixing", "mixing_steps", "head", "cue", "looks", "context_rate"
     ]  # fmt: skip
     stream = entry(seeds, n_tasks=3, schedule="cyclic", cycles=4, head="multi", cue=2.0, context_rate=0.5)
     assert (len(stream.tasks), len(stream.phases), stream.outputs) == (3, 12, 12)
@@ -213,3 +213,10 @@ def test_presentation_draws_from_the_runs_seed_alone(seed):
         return [r for phase in shown.phases for r in phase.rows]
 
     assert all(torch.equal(a, b) for a, b in zip(rows(), rows(), strict=True))
+
+
+def test_looks_cut_every_phase_of_any_schedule(make_stream, seeds):
+    cyclic = Presentation(schedule="cyclic", looks=(1, 4))(make_stream(2), seeds)
+    assert [phase.name for phase in cyclic.phases][:4] == ["task0@1", "task0@4", "task0", "task1@1"]
+    assert len(cyclic.phases) == 12
+    assert cyclic.phases[-1].stretch == "task1.2"

@@ -21,20 +21,22 @@ def entry(
     *,
     measure: Measure,
     at: dict[str, Any],
+    over: dict[str, Any] | None = None,
     value: str | None = None,
     where: dict[str, Any] | None = None,
 ) -> np.ndarray:
-    """One entry of a measure in one condition, or the mean of what its labels leave.
+    """One entry of a measure in one condition, or the mean of what its labels leave; or the ratio of two.
 
     Args:
         runs: of one protocol.
         measure: its name, or a mapping with ``name`` and options.
         at: dimension → label, such as ``{eval_task: A}``; a checkpoint is the last one unless it is named.
+        over: other labels: the entry is divided by that which they name.
         value: which of its variables, where it has several.
         where: the condition: regime or swept key → its value.
 
     Returns:
-        One number a seed, in the measure's units; NaN where the entry is.
+        One number a seed, in the measure's units or a ratio; NaN where the entry is, or is divided by 0.
 
     Raises:
         DataError: for settings that no run has or that leave several conditions, an unknown ``value``, dimension or
@@ -43,8 +45,17 @@ def entry(
     """
     chosen = one_condition(runs, where)
     named = {"name": measure} if isinstance(measure, str) else dict(measure)
-    by_seed = {run.spec.seed: _entry(runs.result(run, named), at, value, named["name"]) for run in chosen}
-    return np.array([by_seed[seed] for seed in sorted(by_seed)])
+
+    def found(labels: dict[str, Any]) -> np.ndarray:
+        by_seed = {
+            run.spec.seed: _entry(runs.result(run, named), labels, value, named["name"]) for run in chosen
+        }
+        return np.array([by_seed[seed] for seed in sorted(by_seed)])
+
+    if over is None:
+        return found(at)
+    lower = found(over)
+    return np.divide(found(at), lower, out=np.full(len(lower), np.nan), where=lower != 0)
 
 
 def _entry(result: "xr.DataArray | xr.Dataset", at: dict[str, Any], value: str | None, name: str) -> float:

@@ -103,7 +103,7 @@ class _Epochs:
         self.orders = [
             EpochsAhead(s.dataloader, source) for s, source in zip(strategies, sources, strict=True)
         ]
-        self.batch_size = strategies[0].train_mb_size
+        self.batch_size, self.train_epochs = strategies[0].train_mb_size, strategies[0].train_epochs
         self.stack.check(*(part[:, : self.batch_size] for part in self.data))
         self.going = set(range(len(learners)))
         self.failed: list[Diverged | None] = [None] * len(learners)
@@ -113,7 +113,7 @@ class _Epochs:
         self.told = time.perf_counter()
 
     def take(self) -> list[Diverged | None]:
-        for _ in range(self.training.epochs):
+        for _ in range(self.train_epochs):
             if not self.going:
                 break
             self.epoch += 1

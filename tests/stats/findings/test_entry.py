@@ -47,6 +47,17 @@ def test_what_labels_leave_is_averaged():
     np.testing.assert_equal(found([run(0, KNOWN)], value="it", at={"checkpoint": "A"}), [2.5])
 
 
+def test_the_ratio_of_two_entries():
+    ratio = found(
+        [run(0, KNOWN)], value="it", at={"eval_task": "A"}, over={"eval_task": "A", "checkpoint": "A"}
+    )
+    np.testing.assert_equal(ratio, [2])
+    by_zero = found(
+        [run(0, KNOWN)], value="it", at={"eval_task": "A"}, over={"eval_task": "A", "checkpoint": "init"}
+    )
+    assert np.isnan(by_zero).all()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
