@@ -9,8 +9,9 @@ import pandas as pd
 from clntk import registry
 from clntk.protocol.spec import options_of
 from clntk.provenance import environment
+from clntk.report.methods import bibtex, methods
 from clntk.report.render import rendered, written
-from clntk.report.sections import section_of
+from clntk.report.sections import csv_uri, section_of
 from clntk.report.verdict import verdict
 from clntk.stats.phrases import small_sample_note
 from clntk.stats.regimes import compare_regimes
@@ -54,6 +55,9 @@ def write_report(runs: "RunSet", path: str | Path, *, full: bool = False) -> Pat
         note=small_sample_note(comparison),
         sections=sections,
         left_out=[name for name in _analyses() if name not in names],
+        data=csv_uri(comparison),
+        methods=methods(chosen),
+        bibtex=bibtex(chosen),
         runs=[_provenance_row(run) for run in chosen],
         environment=environment(),
     )

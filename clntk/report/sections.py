@@ -10,8 +10,11 @@ from clntk.analyze import analyze
 from clntk.errors import DataError, NotApplicable, StoreError
 from clntk.figures.answer import Answer
 from clntk.figures.style import house_style
+from clntk.text_files import csv_text
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from clntk.runs.runset import RunSet
 
 _PIXELS_AN_INCH = 130  # at which a figure's 9-point type is as large as the page's
@@ -27,6 +30,7 @@ class Section:
     caption: str = ""
     image: str = ""
     width: int = 0  # of the image on the page, in CSS pixels
+    data: str = ""  # the numbers that the figure draws: CSV as a data URI
 
 
 def section_of(name: str, runs: "RunSet") -> Section | None:
@@ -47,7 +51,14 @@ def section_of(name: str, runs: "RunSet") -> Section | None:
 def of_answer(name: str, answer: Answer) -> Section:
     """An answer's part of a page; its figure is closed."""
     width = round(answer.figure.get_figwidth() * _PIXELS_AN_INCH)
-    return Section(name, answer.title, answer.text, answer.caption, _data_uri(answer), width)
+    return Section(
+        name, answer.title, answer.text, answer.caption, _data_uri(answer), width, csv_uri(answer.table)
+    )
+
+
+def csv_uri(table: "pd.DataFrame") -> str:
+    """A table as a link to CSV."""
+    return "data:text/csv;charset=utf-8;base64," + base64.b64encode(csv_text(table).encode()).decode()
 
 
 def _data_uri(answer: Answer) -> str:
