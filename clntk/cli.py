@@ -50,6 +50,10 @@ TogetherOption = Annotated[
         help="Train regimes and seeds whose networks are alike as one batched computation: faster.",
     ),
 ]
+BoardsOption = Annotated[
+    Path | None,
+    typer.Option("--tensorboard", help="A folder for TensorBoard: losses and accuracies as they come."),
+]
 ProtocolOption = Annotated[str | None, typer.Option("--protocol", help="Only the runs of this protocol.")]
 UseOption = Annotated[
     list[Path] | None, typer.Option("--use", help="A Python file with components of your own.")
@@ -81,12 +85,13 @@ def run(
     cluster: ClusterOption = None,
     retry_failed: RetryOption = False,
     together: TogetherOption = False,
+    tensorboard: BoardsOption = None,
 ) -> None:
     """Run a protocol: all regimes, seeds and sweep points; what the store already holds is not run again."""
     from clntk.terminal.training import engine_of, run_protocol
 
     where = engine_of(engine, workers, scheduler, cluster)
-    how = {"engine": where, "retry_failed": retry_failed, "together": together}
+    how = {"engine": where, "retry_failed": retry_failed, "together": together, "boards": tensorboard}
     run_protocol(protocol, overrides or [], store, **how)
 
 
@@ -126,12 +131,14 @@ def resume(
     together: TogetherOption = False,
     protocol: ProtocolOption = None,
     use: UseOption = None,
+    tensorboard: BoardsOption = None,
 ) -> None:
     """Go on with every run of a folder that is not done, from its last task boundary."""
     from clntk.terminal.training import engine_of, resume_runs
 
     where = engine_of(engine, workers, scheduler, cluster)
-    resume_runs(runs, protocol, use or [], engine=where, retry_failed=retry_failed, together=together)
+    how = {"engine": where, "retry_failed": retry_failed, "together": together, "boards": tensorboard}
+    resume_runs(runs, protocol, use or [], **how)
 
 
 @app.command()

@@ -1,6 +1,9 @@
 """What an analysis hands back: a figure, the numbers in it, and a paragraph."""
 
+from base64 import b64encode
 from dataclasses import dataclass
+from html import escape
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -27,6 +30,18 @@ class Answer:
     table: pd.DataFrame
     text: str
     caption: str
+
+    def _repr_html_(self) -> str:
+        """The answer as a notebook shows it; the figure stays as it is."""
+        buffer = BytesIO()
+        with house_style():
+            self.figure.savefig(buffer, format="png", dpi=110)
+        image = b64encode(buffer.getvalue()).decode()
+        text = escape(self.text).replace("\n", "<br>")
+        return (
+            f'<h3>{escape(self.title)}</h3><img src="data:image/png;base64,{image}" alt="{escape(self.title)}">'
+            f"<p>{escape(self.caption)}</p><p>{text}</p>"
+        )
 
     def save(self, folder: Path, name: str) -> list[Path]:
         """Write ``<name>.pdf``, ``.png``, ``.csv`` and ``.txt``; returns their paths."""

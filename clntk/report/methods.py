@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from clntk import registry
 from clntk._version import __version__
-from clntk.protocol.spec import RunSpec, options_of
+from clntk.protocol.spec import options_of
 
 if TYPE_CHECKING:
     from clntk.runs.runset import RunSet
@@ -113,18 +113,15 @@ def _measured(measure: dict[str, Any]) -> str:
 
 
 def _sources(runs: "RunSet") -> Iterator[str]:
-    spec: RunSpec = next(iter(runs)).spec
-    if spec.reference:
-        yield spec.reference
-    used = [("stream", spec.stream), ("model", spec.model), ("strategy", spec.strategy)]
-    used += [("regime", run.spec.regime_options) for run in runs]
-    used += [("strategy", run.spec.strategy) for run in runs]
-    used += [("measure", measure) for measure in runs.default_measures()]
-    for kind, component in used:
-        if component["name"] in registry.names(kind):
-            yield from (
-                part.strip() for part in registry.get(kind, component["name"]).reference.split(";") if part
-            )
+    """Of the protocol, of the components (as they were when the runs were made), and of the measures."""
+    if reference := next(iter(runs)).spec.reference:
+        yield reference
+    for run in runs:
+        yield from (
+            part.strip() for source in run.provenance.get("sources") or [] for part in str(source).split(";")
+        )
+    for measure in runs.default_measures():
+        yield from (part.strip() for part in registry.get("measure", measure["name"]).reference.split(";"))
 
 
 def _plain(name: str) -> str:

@@ -44,6 +44,11 @@ class Run:
         self._facts: dict[str, Any] = {}
         self.measured: dict[Any, Any] = {}  # what measures gave of it
 
+    def _repr_html_(self) -> str:
+        from clntk.runs.display import run_html
+
+        return run_html(self)
+
     @property
     def run_id(self) -> str:
         return self.path.name

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from clntk import registry
 from clntk.axes import CHECKPOINT, EVAL_TASK, OUTPUT, PROBE, STEP
 from clntk.capture.capture import Capture
 from clntk.protocol.spec import FORMAT, RunSpec
@@ -17,6 +18,7 @@ from clntk.provenance import environment
 from clntk.runs.files import sha256, write_atomic, write_json, write_yaml
 from clntk.runs.record import write_facts
 from clntk.runs.store import RunStore
+from clntk.runs.used import components
 from clntk.strategies.learner import Learner, head_mask
 from clntk.streams.base import TaskStream
 
@@ -76,6 +78,7 @@ def publish(
             "steps": learner.steps,
             "device": spec.device,
             "notes": list(stream.notes),
+            "sources": sources(spec),
             **code,
             "files": {
                 str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)}
@@ -85,6 +88,12 @@ def publish(
         },
     )
     return store.publish(spec.run_id, folder)
+
+
+def sources(spec: RunSpec) -> list[str]:
+    """The papers that a run's components name, as their docstrings write them."""
+    found = (registry.get(kind, name).reference for kind, name in components(spec))
+    return list(dict.fromkeys(reference for reference in found if reference))
 
 
 def _steps(watch: "StepWatch") -> xr.Dataset:

@@ -43,6 +43,11 @@ class RunSet:
         protocols, regimes = ", ".join(self.protocols), ", ".join(self.regimes)
         return f"RunSet of {len(self)} runs: {protocols}; regimes {regimes}; seeds {self.seeds}"
 
+    def _repr_html_(self) -> str:
+        from clntk.runs.display import runs_html
+
+        return runs_html(self)
+
     @property
     def protocols(self) -> list[str]:
         return list(dict.fromkeys(run.spec.protocol for run in self))

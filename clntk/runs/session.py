@@ -57,7 +57,13 @@ class Session:
             yield
             self.learner.end()
             self._save_boundary(boundary)
-            self._tell(What.BOUNDARY, phase=phase.name, done=self.learner.phases_done)
+            tested = {
+                row["eval_task"]: row["value"]
+                for row in self.rows
+                if row["checkpoint"] == phase.name and row["metric"] == "test_accuracy"
+            }
+            done = self.learner.phases_done
+            self._tell(What.BOUNDARY, phase=phase.name, done=done, test_accuracy=tested)
         publish(
             self.spec,
             self.store,

@@ -38,7 +38,8 @@ def _warm_up(engine: dict[str, Any]) -> None:
 
 
 def _flags(how: dict[str, Any]) -> list[str]:
-    return ["--together"] if how["together"] else []
+    boards = how.get("boards")
+    return [*(["--together"] if how["together"] else []), *(["--tensorboard", str(boards)] if boards else [])]
 
 
 def run_protocol(protocol: str, overrides: list[str], store: Path, **how: Any) -> None:
@@ -90,11 +91,13 @@ def _carry_out(specs: list, store: Path, how: dict[str, Any], command: list[str]
     from clntk.runs.interrupt import Terminated
     from clntk.runs.run import run_specs
     from clntk.terminal.progress import progress
+    from clntk.terminal.tensorboard import tensorboard
 
     console = Console()
     try:
-        with progress(len(specs), console) as listener:
-            tally = run_specs(specs, store=store, listener=listener, **how)
+        with progress(len(specs), console) as shown, tensorboard(how.get("boards"), shown) as listener:
+            training = {name: value for name, value in how.items() if name != "boards"}
+            tally = run_specs(specs, store=store, listener=listener, **training)
     except (KeyboardInterrupt, Terminated):
         again = shlex.join(["clntk", *command, *_engine_options(how["engine"]), *_flags(how)])
         say(
