@@ -87,10 +87,15 @@ def test_workers_killed_or_asked_to_end_in_mid_run_cost_no_run_and_no_bit(
 
     def kill():
         for spec in naive_and_replay:
-            wait_for_a_boundary(store, spec)
+            wait_for(lambda spec=spec: begun(spec) or RunStore(store).is_published(spec.run_id))
+        under_way.extend(spec for spec in naive_and_replay if begun(spec))
         for pid, number in zip(victims, (signal.SIGKILL, signal.SIGTERM), strict=True):
             os.kill(pid, number)
 
+    def begun(spec):
+        return (RunStore(store).work(spec.run_id) / "boundary.pt").exists()
+
+    under_way = []  # both, but on a machine so busy that one worker is done before the other has begun
     victims = workers_of(dask)
     killer = threading.Thread(target=kill)
     killer.start()
@@ -100,7 +105,7 @@ def test_workers_killed_or_asked_to_end_in_mid_run_cost_no_run_and_no_bit(
     assert len(runs) == 2
     assert_whole(store, whole, naive_and_replay, differences)
     resumed = [event.info["done"] for event in events if event.what is What.RESUMED]
-    assert len(resumed) == 2
+    assert len(resumed) == len(under_way) >= 1
     assert all(1 <= done < 4 for done in resumed)
     trained = [(e.spec.run_id, e.info["done"]) for e in events if e.what is What.BOUNDARY]
     assert len(trained) == len(set(trained))  # no task was trained and saved twice

@@ -51,7 +51,7 @@ def test_specs_hold_every_option_in_full():
     assert rich.stream == {
         "name": "permuted_digits", "n_tasks": 2, "n_probe": 32, "test_fraction": 0.25, "data_root": None,
         "schedule": "blocked", "cycles": None, "mixing": None, "mixing_steps": None, "head": "single", "cue": None,
-        "context_rate": 1.0,
+        "looks": None, "context_rate": 1.0,
     }  # fmt: skip
     assert rich.strategy["momentum"] == 0.0
     assert (rich.regime_options, lazy.regime_options) == (

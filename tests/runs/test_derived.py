@@ -158,7 +158,7 @@ def test_a_channel_responds_by_its_rectified_mean_over_positions():
         task: torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(t))
         for t, task in enumerate("AB")
     }
-    found = lesions._activations({"end": network}, {"a": "1"}, inputs)["a"]
+    found = lesions.rectified_activity({"end": network}, {"a": "1"}, inputs)["a"]
     for t, x in enumerate(inputs.values()):
         maps = network[:2](x).detach().numpy()
         assert (maps < 0).any()

@@ -8,9 +8,11 @@ import resource
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 import yaml
+from pyarrow import parquet
 
 import clntk
 from clntk.errors import ClntkError, DamagedRun, DataError, ProtocolError, StoreError
@@ -196,7 +198,14 @@ def metrics_of(run, change):
 
 
 def test_one_long_label_of_many_rows_is_read_once(run):
-    metrics_of(run, lambda table: table.loc[[0] * 200_000].assign(metric="x" * 100_000))
+    rows = 200_000
+    columns = {
+        name: pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [label])
+        for name, label in (("checkpoint", "init"), ("eval_task", "A"), ("metric", "x" * 100_000))
+    }
+    table = pa.table(columns | {"value": np.zeros(rows), "step": np.zeros(rows, np.int64)})
+    parquet.write_table(table, run.path / "metrics.parquet")
+    published_again(run, "metrics.parquet")
     before = peak_memory()
     with pytest.raises(DamagedRun):  # the same metric of the same task again and again
         Run(run.path).fact("metrics")
