@@ -26,10 +26,10 @@ bench-scale: $(VENV)/.installed  ## stores of 10,000 runs, cells that do nothing
 	$(BIN)/python -W ignore benchmarks/scale.py
 
 replications: $(VENV)/.installed  ## published results at full size, and one page on them; goes on where it was stopped
-	$(BIN)/clntk replicate --store runs/replications
+	$(BIN)/clntk replicate --workers 2 --store runs/replications
 
 replications-quick: $(VENV)/.installed  ## the same with fewer seeds and wider tolerances
-	$(BIN)/clntk replicate --quick --store runs/replications-quick
+	$(BIN)/clntk replicate --quick --workers 2 --store runs/replications-quick
 
 lint: $(VENV)/.installed  ## style and the direction of imports
 	$(BIN)/ruff check .

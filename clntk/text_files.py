@@ -63,9 +63,17 @@ def read_yaml(path: Path) -> Any:
 
 def csv_text(table: "pd.DataFrame") -> str:
     """A table as CSV, in which no text is a formula for a spreadsheet: those that would be begin with an apostrophe."""
-    return table.map(
-        lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
-    ).to_csv(index=False)
+    return table.map(lambda cell: f"'{cell}" if _is_formula(cell) else cell).to_csv(index=False)
+
+
+def _is_formula(cell: Any) -> bool:
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA):
+        return False
+    try:
+        float(cell)
+    except ValueError:
+        return True
+    return False
 
 
 def refuse_bomb(text: str) -> None:
