@@ -19,7 +19,6 @@ import xarray as xr
 
 from clntk.axes import CHECKPOINT, EVAL_TASK, OTHER_TASK, UNIT
 from clntk.errors import DataError
-from clntk.measures.tuning import unit_tuning
 from clntk.registry import register
 
 GROUP, DRAW = "group", "draw"
@@ -67,7 +66,8 @@ def own_and_others(damage: np.ndarray, present: np.ndarray) -> tuple[np.ndarray,
     return means[0], means[1]
 
 
-def _damage(facts: xr.Dataset, of: Of, prefix: str = "") -> xr.DataArray:
+def damage_of(facts: xr.Dataset, of: Of, prefix: str = "") -> xr.DataArray:
+    """The accuracy lost, or the loss gained; ``prefix`` names other lesions than the facts' own."""
     if of not in ("accuracy", "loss"):
         raise DataError(f"lesions, of: expected 'accuracy' or 'loss', found {of!r}; choose one of them")
     change = facts[f"intact_{of}"] - facts[f"{prefix}{of}"]
@@ -120,7 +120,7 @@ def lesion_damage(lesions: Lesions, *, group: Group = "tuned", of: Of = "accurac
     """
     facts = _groups(lesions, group)
     there = facts["size"] > 0
-    damage, random = _damage(facts, of).where(there), _damage(facts, of, "random_").where(there)
+    damage, random = damage_of(facts, of).where(there), damage_of(facts, of, "random_").where(there)
     found = {
         "damage": damage,
         "null_mean": random.mean(DRAW),
@@ -157,7 +157,7 @@ def unit_lesions(lesions: Lesions, *, of: Of = "accuracy") -> xr.Dataset:
     Source: Morcos et al. 2018, arXiv 1803.06959 (ablation of single units, against their selectivity).
     """
     facts = lesions["units"]
-    damage = _damage(facts, of).transpose(CHECKPOINT, UNIT, EVAL_TASK)
+    damage = damage_of(facts, of).transpose(CHECKPOINT, UNIT, EVAL_TASK)
     own = facts["preferred_task"] == facts[EVAL_TASK]
     live = own.any(EVAL_TASK)
     score = localism_score(
@@ -166,47 +166,6 @@ def unit_lesions(lesions: Lesions, *, of: Of = "accuracy") -> xr.Dataset:
     )
     found = xr.Dataset({"damage": damage, "score": live.copy(data=score).where(live)})
     return found.assign(facts[["preferred_task", "tuned", "task_only"]])
-
-
-@register("measure")
-def selectivity_damage(
-    lesions: Lesions, activations: Mapping[str, xr.DataArray], *, of: Of = "loss"
-) -> xr.DataArray:
-    """Rank correlation, over live units, of task selectivity with the damage that silencing the unit does.
-
-    Spearman's ρ of shape (checkpoint,), in [−1, 1]: selectivity is the task-selectivity index of
-    :func:`clntk.task_tuning`, damage the mean over tasks. About 0 where selective units matter no more than others; NaN
-    where all units do the same damage, or are as selective.
-
-    Args:
-        lesions: see :func:`clntk.runs.lesions.lesions`.
-        activations: layer → checkpoint × eval_task × probe × unit.
-        of: what is damaged: ``loss``, or ``accuracy``, of which one unit among many costs little.
-
-    Raises:
-        DataError: for an option that is neither.
-
-    Source: Morcos et al. 2018, arXiv 1803.06959 (selectivity and the impact of ablations).
-    """
-    facts = lesions["units"]
-    damage = _damage(facts, of).mean(EVAL_TASK).transpose(CHECKPOINT, UNIT)
-    tuning = unit_tuning(activations, null=0)
-    found = [
-        spearman(chosen.values[~dead], cost.values[~dead])
-        for chosen, cost, dead in zip(tuning["selectivity"], damage, tuning["dead"].values, strict=True)
-    ]
-    return damage.isel({UNIT: 0}, drop=True).copy(data=found).rename("selectivity_damage")
-
-
-def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman's rank correlation of the pairs that are both known; NaN where either does not vary."""
-    from scipy.stats import rankdata
-
-    known = np.isfinite(x) & np.isfinite(y)
-    ranks = [rankdata(values[known]) for values in (x, y)]
-    if known.sum() < 3 or any(np.ptp(values) == 0 for values in ranks):
-        return float("nan")
-    return float(np.corrcoef(*ranks)[0, 1])
 
 
 @register("measure", scalar=_score_alone)
@@ -242,8 +201,8 @@ def localism(lesions: Lesions, *, group: Group = "tuned", of: Of = "accuracy") -
             own_and_others, damage, there, input_core_dims=[pair, (OTHER_TASK,)], output_core_dims=[(), ()]
         )
 
-    own, others = means(_damage(facts, of))
-    own_by_chance, others_by_chance = means(_damage(facts, of, "random_"))
+    own, others = means(damage_of(facts, of))
+    own_by_chance, others_by_chance = means(damage_of(facts, of, "random_"))
     specificity, by_chance = own - others, own_by_chance - others_by_chance
     return xr.Dataset(
         {

@@ -19,10 +19,9 @@ from clntk.measures.lesions import (
     localism,
     localism_score,
     own_and_others,
-    selectivity_damage,
-    spearman,
     unit_lesions,
 )
+from clntk.measures.selectivity_damage import selectivity_damage, spearman
 from clntk.measures.summary import scalars
 from clntk.runs.lesions import lesion_accuracies, lesions
 from clntk.runs.rebuild import ProbeSets

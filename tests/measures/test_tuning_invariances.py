@@ -1,6 +1,7 @@
 """What tuning must not depend on, and the bounds it keeps, whatever the activations."""
 
 import numpy as np
+import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,6 +55,14 @@ def test_all_but_the_means_is_blind_to_the_scale_of_activations(drawn, exponent)
         after.drop_vars("mean_activation"), before.drop_vars("mean_activation"), rtol=1e-12, atol=1e-12
     )
     np.testing.assert_array_equal(after.mean_activation, before.mean_activation * 2.0**exponent)
+
+
+@pytest.mark.parametrize("size", [1e-158, 1e-300, 1e150])
+def test_squares_of_very_small_and_very_large_activity(size):
+    code = np.array([[0.0, 1.0], [1.0, 2.0], [0.0, 1.0], [3.0, 1.0]])
+    found, expected = (tuned(code * s, ["a", "a", "b", "b"], None) for s in (size, 1.0))
+    for name in ("task_variance", "fractional_task_variance", "d_prime", "lifetime_sparseness"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-12)
 
 
 @fast

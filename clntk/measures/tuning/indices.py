@@ -4,7 +4,7 @@ import numpy as np
 
 from clntk.measures.tuning.design import Design, PerUnit
 from clntk.measures.tuning.information import mutual_information
-from clntk.measures.tuning.variance import sample_mean, sample_variance
+from clntk.measures.tuning.variance import near_one, sample_mean, sample_variance
 
 
 def selectivity(mean: np.ndarray) -> np.ndarray:
@@ -92,7 +92,8 @@ def indices(arranged: np.ndarray, design: Design) -> PerUnit:
     Returns:
         arrays of shape (unit,), and (unit, task) for ``mean_activation``; ``preferred`` is a position.
     """
-    rectified = np.maximum(arranged, 0.0)
+    scaled = near_one(arranged)  # all but the mean activation are blind to that
+    rectified = np.maximum(scaled, 0.0)
     blocks = design.by_task(rectified)
     mean = np.stack([sample_mean(block) for block in blocks])
     active_tasks = np.stack([block.any(axis=0) for block in blocks]).sum(axis=0)
@@ -108,6 +109,6 @@ def indices(arranged: np.ndarray, design: Design) -> PerUnit:
         "mixed": active_tasks >= 2,
         "dead": dead,
         "d_prime": np.where(dead, np.nan, separation),
-        "mutual_information": mutual_information(arranged, design),
+        "mutual_information": mutual_information(scaled, design),
         "lifetime_sparseness": lifetime_sparseness(design.cell_means(rectified)),
     }

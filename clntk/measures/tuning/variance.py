@@ -18,6 +18,12 @@ def sample_variance(values: np.ndarray) -> np.ndarray:
     return (values - values[0]).var(axis=0, ddof=1)
 
 
+def near_one(values: np.ndarray) -> np.ndarray:
+    """Columns times a power of two, which changes no digit, so that the largest is near 1: squares of very small values
+    would vanish, those of very large ones overflow."""
+    return np.ldexp(values, -np.frexp(np.abs(values).max(axis=0, initial=0.0))[1])
+
+
 def task_variances(arranged: np.ndarray, design: Design) -> PerUnit:
     """Task variance and fractional task variance of the raw activation.
 
@@ -37,7 +43,8 @@ def task_variances(arranged: np.ndarray, design: Design) -> PerUnit:
     """
     sizes = np.diff([*design.task_starts, len(arranged)])
     # off the first of its task, what is constant within a task is zero, however it is averaged
-    responses = design.cell_means(arranged - np.repeat(arranged[design.task_starts], sizes, axis=0))
+    moved = near_one(arranged - np.repeat(arranged[design.task_starts], sizes, axis=0))
+    responses = design.cell_means(moved)
     first_cells = np.searchsorted(design.cell_task, np.arange(1, len(design.tasks)))
     variance = np.stack([sample_variance(block) for block in np.split(responses, first_cells)], axis=-1)
     top = np.fmax.reduce(variance, axis=-1, keepdims=True)
