@@ -125,13 +125,13 @@ def kernel(folder: Path, n: int) -> Iterator[tuple[str, float, float | None]]:
     yield "GB on disk", sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e9, None
     yield "GiB at most in a worker", max(peaks.values()) / 2**30, 2.0
     found, draw, exact = clntk.open_ntk(out), np.random.default_rng(0), deepcopy(model).double()
-    worst = 0.0
+    off = []
     for _ in range(20):
         rows, columns = (slice(start, start + 200) for start in draw.integers(n - 200, size=2))
         direct = clntk.empirical_ntk(exact, x[rows].double(), x[columns].double(), mode="trace").numpy()
         block = found.isel(probe=rows, other_probe=columns).values
-        worst = max(worst, float(np.abs(block - direct).max() / np.abs(direct).max()))
-    yield "largest relative difference in 20 blocks", float(worst), 1e-5
+        off.append(np.abs(block - direct).max() / np.abs(direct).max())
+    yield "largest relative difference in 20 blocks", float(np.max(off)), 1e-5  # NaN stays NaN
 
 
 @contextmanager

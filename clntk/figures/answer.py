@@ -32,16 +32,19 @@ class Answer:
     caption: str
 
     def _repr_html_(self) -> str:
-        """The answer as a notebook shows it; the figure stays as it is."""
-        buffer = BytesIO()
-        with house_style():
-            self.figure.savefig(buffer, format="png", dpi=110)
-        image = b64encode(buffer.getvalue()).decode()
+        """The answer as a notebook shows it."""
         text = escape(self.text).replace("\n", "<br>")
         return (
-            f'<h3>{escape(self.title)}</h3><img src="data:image/png;base64,{image}" alt="{escape(self.title)}">'
+            f'<h3>{escape(self.title)}</h3><img src="{self.data_uri(110)}" alt="{escape(self.title)}">'
             f"<p>{escape(self.caption)}</p><p>{text}</p>"
         )
+
+    def data_uri(self, dpi: int) -> str:
+        """The figure as a PNG within a link; it stays open."""
+        buffer = BytesIO()
+        with house_style():
+            self.figure.savefig(buffer, format="png", dpi=dpi)
+        return "data:image/png;base64," + b64encode(buffer.getvalue()).decode()
 
     def save(self, folder: Path, name: str) -> list[Path]:
         """Write ``<name>.pdf``, ``.png``, ``.csv`` and ``.txt``; returns their paths."""

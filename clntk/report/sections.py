@@ -1,7 +1,6 @@
 """An analysis as a part of a page."""
 
 import base64
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +8,6 @@ from clntk import registry
 from clntk.analyze import analyze
 from clntk.errors import DataError, NotApplicable, StoreError
 from clntk.figures.answer import Answer
-from clntk.figures.style import house_style
 from clntk.text_files import csv_text
 
 if TYPE_CHECKING:
@@ -50,22 +48,14 @@ def section_of(name: str, runs: "RunSet") -> Section | None:
 
 def of_answer(name: str, answer: Answer) -> Section:
     """An answer's part of a page; its figure is closed."""
+    import matplotlib.pyplot as plt
+
+    image = answer.data_uri(dpi=200)
+    plt.close(answer.figure)
     width = round(answer.figure.get_figwidth() * _PIXELS_AN_INCH)
-    return Section(
-        name, answer.title, answer.text, answer.caption, _data_uri(answer), width, csv_uri(answer.table)
-    )
+    return Section(name, answer.title, answer.text, answer.caption, image, width, csv_uri(answer.table))
 
 
 def csv_uri(table: "pd.DataFrame") -> str:
     """A table as a link to CSV."""
     return "data:text/csv;charset=utf-8;base64," + base64.b64encode(csv_text(table).encode()).decode()
-
-
-def _data_uri(answer: Answer) -> str:
-    import matplotlib.pyplot as plt
-
-    buffer = io.BytesIO()
-    with house_style():
-        answer.figure.savefig(buffer, format="png", dpi=200)
-    plt.close(answer.figure)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 Measure = str | dict[str, Any]  # a name, or a mapping with ``name`` and options
 
 
+def written_out(measure: Measure) -> dict[str, Any]:
+    """A measure as a mapping with ``name`` and options."""
+    return {"name": measure} if isinstance(measure, str) else dict(measure)
+
+
 def values_of(
     runs: "RunSet", measure: Measure, value: str | None = None, where: Mapping[str, Any] | None = None
 ) -> pd.DataFrame:
@@ -33,7 +38,7 @@ def values_of(
         DataError: for settings that no run has, or a measure of several scalars without ``value``.
         StoreError: if a run did not record what the measure needs.
     """
-    named = {"name": measure} if isinstance(measure, str) else dict(measure)
+    named = written_out(measure)
     table = runs.where(where or {}).scalars([named])
     known = list(dict.fromkeys(table["measure"]))
     wanted = value or (known[0] if len(known) == 1 else named["name"])

@@ -7,7 +7,7 @@ import numpy as np
 from clntk.axes import CHECKPOINT
 from clntk.errors import DataError, did_you_mean
 from clntk.registry import register
-from clntk.stats.findings.chosen import Measure, one_condition
+from clntk.stats.findings.chosen import Measure, one_condition, written_out
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,7 +44,7 @@ def entry(
         StoreError: if a run did not record what the measure needs.
     """
     chosen = one_condition(runs, where)
-    named = {"name": measure} if isinstance(measure, str) else dict(measure)
+    named = written_out(measure)
 
     def found(labels: dict[str, Any]) -> np.ndarray:
         by_seed = {
