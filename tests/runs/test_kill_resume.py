@@ -69,9 +69,22 @@ def test_an_interrupt_says_how_to_go_on_and_resume_does(
     assert "nothing to resume: 2 runs" in cli("resume", store).out
 
 
-def test_two_processes_on_one_store_share_the_work(write_protocol, start, tmp_path, differences):
+AHEAD = """
+import time
+
+now = time.time
+time.time = lambda: now() + 86400  # a machine whose clock is a day ahead
+"""
+
+
+def test_two_processes_on_one_store_share_the_work_whatever_their_clocks_say(
+    write_protocol, start, tmp_path, differences
+):
+    (tmp_path / "ahead").mkdir()
+    (tmp_path / "ahead" / "clock.py").write_text(AHEAD)
     path, store = write_protocol(tmp_path), tmp_path / "runs"
-    processes = [start("run", path, "seeds=5", "--store", store) for _ in range(2)]
+    paths = [path, write_protocol(tmp_path / "ahead", use=["clock.py"])]
+    processes = [start("run", each, "seeds=5", "--store", store) for each in paths]
     ended = [process.communicate(timeout=PATIENCE) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], ended
     trained = [re.findall(r"seed (\d): B trained", out) for out, _ in ended]
