@@ -28,8 +28,7 @@ def forgetting(runs: RunSet) -> Answer:
         chance = float(next(iter(runs)).tree.attrs["chance"])
         return _answer(runs, table, "accuracy_matrix", "Test accuracy", top=1.0, numbers=ACCURACIES, caption=(
             "Rows: the phase just trained; columns: the task tested; numbers: test accuracy, mean over seeds. The "
-            "diagonal is learning; a column that darkens downwards is forgetting; above the diagonal are tasks not "
-            "yet"
+            "diagonal is learning; a column that darkens downwards is forgetting; above the diagonal are tasks not yet "
             f"trained, near chance ({chance:.2f}). The floor of forgetting need not be chance: applying the last "
             "task's rule to an old task can do better."
         ))  # fmt: skip

@@ -207,7 +207,9 @@ def compare(
 
 @app.command()
 def report(
-    runs: RunsArgument,
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUNS...", help="A folder of runs; several are compared.")
+    ],
     protocol: ProtocolOption = None,
     out: OutOption = None,
     use: UseOption = None,
@@ -216,7 +218,7 @@ def report(
         typer.Option("--full", help="With the analyses that rebuild every run's networks: seconds a run."),
     ] = False,
 ) -> None:
-    """Write one self-contained HTML page on the runs, and print its path."""
+    """Write one self-contained HTML page on the runs, or on how several stores compare, and print its path."""
     from clntk.terminal.results import report_runs
 
     report_runs(runs, protocol, out, use or [], full=full)

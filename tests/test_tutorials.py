@@ -17,19 +17,34 @@ def number(pattern, text):
 
 
 def test_there_is_a_test_for_every_tutorial():
-    assert [path.name for path in TUTORIALS.glob("*.py")] == ["founding_notes.py"]
+    assert {path.name for path in TUTORIALS.glob("*.py")} == {"founding_notes.py", "own_model.py"}
+
+
+def printed(tutorial, folder):
+    """What a tutorial prints, run as its text says."""
+    done = subprocess.run(
+        [sys.executable, TUTORIALS / tutorial, folder], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_ones_own_network_and_data_end_with_a_report(tmp_path):
+    out = printed("own_model.py", tmp_path)
+    rich, lazy = (number(rf"final_train_loss +{regime} +3 +(\S+)", out) for regime in ("rich", "lazy"))
+    assert lazy == pytest.approx(rich, rel=0.15)  # both stopped near .1
+    moved = [number(rf"kernel_distance +{regime} +3 +(\S+)", out) for regime in ("rich", "lazy")]
+    assert moved[0] > 10 * moved[1]
+    page = Path(out.splitlines()[-1])
+    assert page == tmp_path / "runs" / "results" / "report.html"
+    html = page.read_text(encoding="utf-8")
+    assert "my_network: width = 64" in html
+    assert "How much was forgotten?" in html
 
 
 @pytest.mark.slow
 def test_the_founding_notes_hold(tmp_path):
-    done = subprocess.run(
-        [sys.executable, TUTORIALS / "founding_notes.py", tmp_path],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    out = done.stdout
+    out = printed("founding_notes.py", tmp_path)
     assert number(r"slope (-[\d.]+) \(theory -0.5\)", out) == pytest.approx(-0.5, abs=0.1)
     assert number(r"width 32: tangent kernel off by ([\d.]+)", out) > 2 * number(
         r"width 512: .*? by ([\d.]+)", out

@@ -126,7 +126,7 @@ def kernel_distance(kernels: xr.DataArray, *, reference: Reference = "init") -> 
     Raises:
         DataError: if the reference is none of the three, or is ``"init"`` and was not recorded.
 
-    Source: :func:`cosine_distance`.
+    Source: Fort et al. 2020, "Deep learning versus kernel learning".
     """
     return against(within_task(kernels), reference, cosine_distance, "kernel_distance")
 
@@ -141,7 +141,7 @@ def kernel_alignment(kernels: xr.DataArray, *, reference: Reference = "init") ->
     Raises:
         DataError: if the reference is none of the three, or is ``"init"`` and was not recorded.
 
-    Source: :func:`centred_alignment`.
+    Source: Cortes et al. 2012, "Algorithms for learning kernels based on centered alignment".
     """
     return against(within_task(kernels), reference, centred_alignment, "kernel_alignment")
 
@@ -156,7 +156,7 @@ def relative_kernel_change(kernels: xr.DataArray, *, reference: Reference = "ini
     Raises:
         DataError: if the reference is none of the three, or is ``"init"`` and was not recorded.
 
-    Source: :func:`relative_change`.
+    Source: Geiger et al. 2020, "Disentangling feature and lazy training in deep neural networks".
     """
     return against(within_task(kernels), reference, relative_change, "relative_kernel_change")
 

@@ -94,7 +94,7 @@ def layer_weight_change(weights: xr.Dataset) -> xr.DataArray:
     Raises:
         DataError: if there are no parameters, or the first checkpoint is not ``"init"``.
 
-    Source: :func:`relative_weight_change`, by layer.
+    Source: Chizat et al. 2019, "On lazy training in differentiable programming", by layer.
     """
     moved, start = _squared_norms(weights)
     owners = [layer_of(str(name)) for name in weights.data_vars]

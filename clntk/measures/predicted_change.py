@@ -153,7 +153,7 @@ def prediction_fit(
     Raises:
         DataError: for an option that is none of these.
 
-    Source: :func:`fit`.
+    Source: Jacot et al. 2018, arXiv 1806.07572, for the dynamics that the fit is of: :func:`fit`.
     """
     found = changes(output_change, theory, rule, since, "prediction_fit")
     actual, predicted = (found[name].values for name in ("actual", "predicted"))

@@ -24,7 +24,8 @@ def kernel_spectrum(kernels: xr.DataArray) -> xr.Dataset:
     Raises:
         DataError: for kernels that are not finite, or not positive semi-definite.
 
-    Source: :func:`clntk.measures.geometry.effective_rank`, :func:`clntk.measures.geometry.participation_ratio`.
+    Source: Roy & Vetterli 2007, "The effective rank"; Gao et al. 2017, "A theory of multineuronal dimensionality,
+    dynamics and measurement".
     """
     blocks = within_task(kernels)
     refuse_non_finite(blocks.values, "kernel_spectrum, kernels", of="kernels", column="probe")

@@ -103,7 +103,7 @@ def tangent_subspaces(
     Raises:
         DataError: for kernels that are not finite, or not positive semi-definite.
 
-    Source: :func:`overlap_matrix`.
+    Source: Doan et al. 2021, "A theoretical analysis of catastrophic forgetting through the NTK overlap matrix".
     """
     blocks = square(kernels).transpose(CHECKPOINT, EVAL_TASK, OTHER_TASK, PROBE, OTHER_PROBE)
     refuse_non_finite(blocks.values, "tangent_subspaces, kernels", of="kernels", column="probe")

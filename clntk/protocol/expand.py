@@ -1,12 +1,13 @@
 """A protocol expanded into run specs: sweep × regimes × seeds."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 from clntk import registry
 from clntk.protocol.load import with_options
 from clntk.protocol.model import Component, Protocol, normalised
-from clntk.protocol.spec import RunSpec, content_hash
+from clntk.protocol.spec import RunSpec, content_hash, text_hash
 from clntk.protocol.sweep import cells
 
 ALWAYS = ("weights", "outputs")  # from these every other fact can be computed again
@@ -49,7 +50,6 @@ def _spec(protocol: Protocol, label: str, seed: int, cell: dict[str, Any]) -> Ru
     probes = [_resolved("probe", probe) for probe in needed_probes(protocol)]
     taking_part = [(kind, options["name"]) for kind, options in resolved.items()]
     taking_part += [("probe", options["name"]) for options in probes]
-    sources = {str(registry.get(kind, name).source) for kind, name in taking_part}
     return RunSpec(
         protocol=protocol.name,
         regime=label,
@@ -61,7 +61,7 @@ def _spec(protocol: Protocol, label: str, seed: int, cell: dict[str, Any]) -> Ru
         probes=probes,
         sweep=cell,
         device=protocol.device,
-        code={Path(path).name: content_hash(path) for path in protocol.use if path in sources},
+        code=_code([registry.get(kind, name) for kind, name in taking_part], protocol.use),
         summary=protocol.summary,
         reference=protocol.reference,
         measures=[_resolved("measure", measure) for measure in protocol.measures],
@@ -72,6 +72,19 @@ def _spec(protocol: Protocol, label: str, seed: int, cell: dict[str, Any]) -> Ru
             for claim in protocol.published
         ],
     )
+
+
+def _code(taking_part: list[registry.Entry], use: list[str]) -> dict[str, str]:
+    """Name → content hash of the code of a user's own: files that the protocol uses, and the script or notebook cell
+    that is running.
+    """
+    own = {entry.source for entry in taking_part if entry.function.__module__ == "__main__"}
+    named = {Path(path) for path in use} & {entry.source for entry in taking_part}
+    code = {path.name: content_hash(path) for path in sorted(own | named) if path.is_file()}
+    for entry in taking_part:
+        if entry.source in own and not entry.source.is_file():  # of a notebook: its cell is no file
+            code[f"{entry.kind} {entry.name}"] = text_hash(inspect.getsource(entry.function))
+    return code
 
 
 def _resolved(kind: str, component: Component) -> dict[str, Any]:

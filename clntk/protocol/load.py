@@ -32,8 +32,12 @@ NOT_YAML = (
 )
 
 
-def load(protocol: str | Path, overrides: Iterable[str] = (), *, quick: bool = False) -> Protocol:
+def load(
+    protocol: str | Path | Mapping[str, Any], overrides: Iterable[str] = (), *, quick: bool = False
+) -> Protocol:
     """The protocol of that name or path, with ``key=value`` overrides applied and everything checked.
+
+    A mapping is a protocol written out, with its ``name``; files that it uses are relative to the working directory.
 
     With ``quick``, as its quick version: with the overrides that it lists for that, before one's own, and published
     results held against by their quick bounds, however few seeds there are.
@@ -42,16 +46,20 @@ def load(protocol: str | Path, overrides: Iterable[str] = (), *, quick: bool = F
         UnknownName: if no such protocol exists.
         ProtocolError: with every problem at once.
     """
-    path = find(protocol)
-    raw = _merged(path, list(overrides), quick=quick)
-    raw.setdefault("name", path.stem)
+    if isinstance(protocol, Mapping):
+        where, beside = "(protocol)", Path.cwd()
+        raw = _merged(dict(protocol), where, list(overrides), quick=quick)
+    else:
+        path = find(protocol)
+        where, beside = str(path), path.parent
+        raw = {"name": path.stem} | _merged(_read(path), where, list(overrides), quick=quick)
     raw = normalised(raw)
-    raw["use"] = _load_used(path, raw.get("use", []))
+    raw["use"] = _load_used(beside, where, raw.get("use", []))
     problems = problems_of(raw)
     if isinstance(raw.get("sweep"), Mapping) and all(isinstance(v, list) for v in raw["sweep"].values()):
         problems += _sweep_problems(raw, problems)
     if problems:
-        raise ProtocolError(str(path), problems)
+        raise ProtocolError(where, problems)
     checked = Protocol.model_validate(raw)
     return _quick(checked) if quick else checked
 
@@ -147,42 +155,51 @@ def _with(node: Any, path: list[str], value: Any) -> Any:
     raise ValueError(f"{head!r} is sought in {node!r}")
 
 
-def _merged(path: Path, overrides: list[str], *, quick: bool = False) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
+    """What the file says, as it stands there."""
     try:
         text = read_text(path)
         refuse_bomb(text)
         config = OmegaConf.load(StringIO(text))
-        if not OmegaConf.is_dict(config):
-            raise ProtocolError(str(path), [Problem("(file)", "a mapping of keys", type(config).__name__)])
+    except NOT_YAML as error:
+        raise ProtocolError(str(path), [_not_yaml("(file)", error)]) from error
+    if not OmegaConf.is_dict(config):
+        raise ProtocolError(str(path), [Problem("(file)", "a mapping of keys", type(config).__name__)])
+    return OmegaConf.to_container(config)
+
+
+def _merged(raw: dict[str, Any], where: str, overrides: list[str], *, quick: bool = False) -> dict[str, Any]:
+    """The protocol with its overrides, all that it refers to written out."""
+    try:
         # bare names are written out first, so that model.width=64 can reach into model: mlp
-        config = OmegaConf.create(normalised(OmegaConf.to_container(config)))
+        config = OmegaConf.create(normalised(raw))
         of_quick = list(config.get("quick") or []) if quick else []
-        config = OmegaConf.merge(config, written_out([*of_quick, *overrides], str(path)))
+        config = OmegaConf.merge(config, written_out([*of_quick, *overrides], where))
         refuse_calls(OmegaConf.to_container(config))
         return OmegaConf.to_container(config, resolve=True)
     except NOT_YAML as error:
-        raise ProtocolError(str(path), [_not_yaml("(file)", error)]) from error
+        raise ProtocolError(where, [_not_yaml("(file)", error)]) from error
 
 
 def _not_yaml(where: str, error: Exception) -> Problem:
     return Problem(where, "YAML", " ".join(str(error).split()))
 
 
-def _load_used(path: Path, use: Any) -> Any:
-    """Load the user's components, paths relative to the protocol; leave what is not a list to the checks."""
+def _load_used(beside: Path, where: str, use: Any) -> Any:
+    """Load the user's components, paths relative to a folder; leave what is not a list to the checks."""
     if not isinstance(use, list) or not all(isinstance(item, str) for item in use):
         return use
     used: list[str] = []
     for i, item in enumerate(use):
         try:
-            used.append(str(registry.use(path.parent / item)))
+            used.append(str(registry.use(beside / item)))
             if Path(used[-1]).name in {Path(other).name for other in used[:-1]}:
                 raise ClntkError(
                     f"a second file called {Path(used[-1]).name}; run identities know files by name: rename it"
                 )
         except ClntkError as error:
             raise ProtocolError(
-                str(path), [Problem(f"use.{i}", "a file of components that loads", str(error))]
+                where, [Problem(f"use.{i}", "a file of components that loads", str(error))]
             ) from error
     return used
 

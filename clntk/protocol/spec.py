@@ -38,7 +38,7 @@ class RunSpec:
         sweep: the swept keys and this cell's values.
         regimes: all labels of the protocol in order; no part of the identity.
         published: the results that the protocol is held against; no part of the identity.
-        code: name → content hash of each user's file whose components take part in the run.
+        code: name → content hash of each user's file, script or notebook cell whose components take part in the run.
         use: where these files were; no part of the identity.
         device: where it runs.
     """
@@ -124,3 +124,8 @@ def options_of(component: Mapping[str, Any]) -> dict[str, Any]:
 def content_hash(path: str | Path) -> str:
     """SHA-256 of a file's bytes."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 of a text's UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from clntk import registry
 from clntk.protocol.spec import options_of
-from clntk.provenance import environment
 from clntk.report.methods import bibtex, methods
 from clntk.report.render import rendered, written
-from clntk.report.sections import csv_uri, section_of
+from clntk.report.sections import analyses, csv_uri, section_of, sources
 from clntk.report.verdict import verdict
 from clntk.stats.phrases import small_sample_note
 from clntk.stats.regimes import compare_regimes
@@ -37,7 +35,7 @@ def write_report(runs: "RunSet", path: str | Path, *, full: bool = False) -> Pat
     """
     chosen = runs.one_protocol()
     comparison = compare_regimes(chosen)
-    names = [n for n in _analyses() if full or not registry.get("analysis", n).traits.get("networks")]
+    names = analyses(networks=full)
     sections = [section for section in (section_of(name, chosen) for name in names) if section is not None]
     page = rendered(
         "page.html.j2",
@@ -53,21 +51,15 @@ def write_report(runs: "RunSet", path: str | Path, *, full: bool = False) -> Pat
         ],
         table=readable(comparison),
         note=small_sample_note(comparison),
+        measures=sources(measure["name"] for measure in chosen.default_measures()),
         sections=sections,
-        left_out=[name for name in _analyses() if name not in names],
+        left_out=[name for name in analyses() if name not in names],
         data=csv_uri(comparison),
         methods=methods(chosen),
         bibtex=bibtex(chosen),
         runs=[_provenance_row(run) for run in chosen],
-        environment=environment(),
     )
     return written(page, path)
-
-
-def _analyses() -> list[str]:
-    """All registered analyses, those that say where they belong first."""
-    last = len(names := registry.names("analysis"))
-    return sorted(names, key=lambda name: registry.get("analysis", name).traits.get("place", last))
 
 
 def _points(comparison: pd.DataFrame, axes: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -3,22 +3,27 @@
 from pathlib import Path
 from typing import Any
 
+from clntk.provenance import environment
+from clntk.report.scripts import policy, scripts
 from clntk.runs.files import disk_errors, write_atomic
 
 
 def rendered(template: str, **context: Any) -> str:
-    """A page from one of the templates beside this file."""
+    """A page from one of the templates beside this file, with its scripts and who wrote it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     # autoescape: labels come from protocols that strangers may have written
-    environment = Environment(
+    templates = Environment(
         loader=PackageLoader("clntk.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(**context)
+    code = scripts()
+    return templates.get_template(template).render(
+        **context, scripts=code, policy=policy(code), environment=environment()
+    )
 
 
 def written(page: str, path: str | Path) -> Path:

@@ -9,7 +9,6 @@ import pandas as pd
 from clntk import registry
 from clntk.analyze import analyze
 from clntk.errors import ClntkError
-from clntk.provenance import environment
 from clntk.report.render import rendered, written
 from clntk.report.sections import of_answer
 from clntk.stats.phrases import bounded, number
@@ -41,7 +40,7 @@ def write_replications(sets: Iterable["RunSet"], path: str | Path) -> tuple[Path
             answer = analyze("replication", runs)
             (protocol,) = runs.protocols
             tables.append(answer.table.assign(protocol=protocol))
-            parts.append((next(iter(runs)).spec, of_answer(protocol, answer)))
+            parts.append((next(iter(runs)).spec, of_answer(protocol, answer, runs)))
     if not tables:
         raise ClntkError(
             "replications: expected runs of protocols that are held against published results, found none"
@@ -51,8 +50,7 @@ def write_replications(sets: Iterable["RunSet"], path: str | Path) -> tuple[Path
         "replications.html.j2",
         rows=[told(row) for _, row in table.iterrows()],
         reproduced=int((table["verdict"] == REPRODUCED).sum()),
-        parts=parts,
-        environment=environment(),
+        sections=parts,
     )
     page_path = written(page, path)
     written(csv_text(table), page_path.with_suffix(".csv"))

@@ -86,10 +86,15 @@ def reproduce(path: str | Path, *, store: str | Path | None = None) -> Reproduct
         outcome = execute(published.spec, target, wait=True)
         if outcome.status == "failed":
             raise ClntkError(f"{published.run_id} failed when it was run again: {outcome.message}")
-        return _compared(published, Run(target.published(published.spec.run_id)))
+        return compared_runs(published, Run(target.published(published.spec.run_id)))
 
 
-def _compared(published: Run, again: Run) -> Reproduction:
+def compared_runs(published: Run, again: Run) -> Reproduction:
+    """Two runs of one spec: whether they are the same to the bit, and how else they differ.
+
+    Raises:
+        DamagedRun, NewerFormat: if one of them cannot be read.
+    """
     before, now = _numbers(published), _numbers(again)
     differences = [
         d for name in sorted({*before, *now}) if (d := _difference(name, before.get(name), now.get(name)))

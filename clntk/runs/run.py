@@ -35,7 +35,7 @@ class Tally:
 
 
 def run(
-    protocol: str | Path,
+    protocol: str | Path | Mapping[str, Any],
     overrides: Iterable[str] = (),
     *,
     store: str | Path = "runs",
@@ -47,7 +47,7 @@ def run(
     """Run a continual protocol and return its runs; what the store already holds is not computed again.
 
     Args:
-        protocol: a name, or the path of a YAML file.
+        protocol: a name, the path of a YAML file, or a mapping of what such a file says, with its ``name``.
         overrides: ``key=value`` strings with dotted keys.
         store: the folder of runs.
         engine: a registered engine, or a mapping of its ``name`` and options: ``{"name": "dask", "workers": 4}``.

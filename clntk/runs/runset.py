@@ -32,6 +32,13 @@ class RunSet:
         self.runs = list(runs)
         self.others = list(others)
         self.root = root
+        self.asked: dict[str, None] = {}  # names of the measures that were asked of them, first come first
+
+    def _part(self, runs: Iterable[Run], others: Iterable[Standing]) -> "RunSet":
+        """Some of these runs, which know together what was asked of them."""
+        part = RunSet(runs, others=others, root=self.root)
+        part.asked = self.asked
+        return part
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -147,19 +154,16 @@ class RunSet:
             raise StoreError(
                 f"{self.root}: holds no runs of {name!r}; {did_you_mean(name, known)} known: {', '.join(known)}"
             )
-        return RunSet(
+        return self._part(
             (run for run in self if run.spec.protocol == name),
-            others=[s for s in self.others if s.spec is not None and s.spec.protocol == name],
-            root=self.root,
+            (s for s in self.others if s.spec is not None and s.spec.protocol == name),
         )
 
     def only(self, run_ids: Iterable[str]) -> "RunSet":
         """The runs of these ids."""
         wanted = set(run_ids)
-        return RunSet(
-            (run for run in self if run.run_id in wanted),
-            others=[s for s in self.others if s.run_id in wanted],
-            root=self.root,
+        return self._part(
+            (run for run in self if run.run_id in wanted), (s for s in self.others if s.run_id in wanted)
         )
 
     def where(self, settings: Mapping[str, Any]) -> "RunSet":
@@ -175,7 +179,7 @@ class RunSet:
         chosen = [run for run in self if self._conditions.agree(run.spec, settings)]
         if not chosen:
             raise DataError(f"where: no run has {dict(settings)}; there are {'; '.join(self.conditions)}")
-        return RunSet(chosen, others=self.others, root=self.root)
+        return self._part(chosen, self.others)
 
     def measure(self, name: str, **options: Any) -> pd.DataFrame:
         """A measure of every run as one tidy table: run, regime, seed, sweep columns, dimensions, values.
@@ -246,8 +250,7 @@ class RunSet:
                 f"{self.root or 'runs'}: expected finished runs to measure, found none (see clntk status)"
             )
 
-    @staticmethod
-    def result(run: Run, measure: Mapping[str, Any]) -> xr.DataArray | xr.Dataset:
+    def result(self, run: Run, measure: Mapping[str, Any]) -> xr.DataArray | xr.Dataset:
         """A measure of one run, computed once for as long as the run is open.
 
         Args:
@@ -259,6 +262,7 @@ class RunSet:
         """
         name, options = measure["name"], options_of(measure)
         entry = registry.get("measure", name)
+        self.asked[name] = None
         key = (entry.function, repr(sorted(options.items())))
         if key in run.measured:
             return run.measured[key]

@@ -125,13 +125,32 @@ def compare_runs(
 
 
 def report_runs(
-    runs: Path, protocol: str | None, out: Path | None, use: Sequence[Path], *, full: bool
+    stores: Sequence[Path], protocol: str | None, out: Path | None, use: Sequence[Path], *, full: bool
 ) -> None:
     from clntk.report.page import write_report
+    from clntk.report.stores import write_comparison
     from clntk.runs.runset import open_runs
 
-    opened = opened_runs(open_runs, runs, protocol, use)
-    say(f"report: {write_report(opened, out or _beside(runs) / 'report.html', full=full)}")
+    opened = {
+        name: opened_runs(open_runs, path, protocol, use)
+        for name, path in zip(_names(stores), stores, strict=True)
+    }
+    folder = _beside(stores[0])
+    if len(opened) == 1:
+        (runs,) = opened.values()
+        page = write_report(runs, out or folder / "report.html", full=full)
+    else:
+        page = write_comparison(opened, out or folder / "comparison.html", full=full)
+    say(f"report: {page}")
+
+
+def _names(stores: Sequence[Path]) -> list[str]:
+    """What tells the stores apart: their paths, without the folders that all lie in."""
+    parts = [path.resolve().parts for path in stores]
+    if len(set(parts)) < len(parts):
+        raise StoreError(f"expected different stores, found {', '.join(map(str, stores))}")
+    shared = next((i for i, level in enumerate(zip(*parts, strict=False)) if len(set(level)) > 1), 0)
+    return ["/".join(part[shared:]) or part[-1] for part in parts]
 
 
 def _beside(runs: Path) -> Path:

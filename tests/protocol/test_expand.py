@@ -1,14 +1,17 @@
 """Expanding a protocol: which runs, what decides them, and what they are called."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from clntk.errors import ProtocolError
 from clntk.protocol import Protocol, RunSpec, expand, load
 from clntk.protocol.expand import needed_probes
-from clntk.registry import use
+from clntk.registry import Entry, register, use
 
 BASE = {
     "name": "mine",
@@ -221,3 +224,51 @@ def test_settings_inside_of_an_option_are_keys_of_their_own(write_protocol, tmp_
     flat = spec.flat()
     assert (flat["regimes.a.input_sd.stimulus"], flat["regimes.a.input_sd.context"]) == (1.0, 0.5)
     assert "regimes.a.input_sd" not in flat
+
+
+SCRIPT = """
+import sys
+
+from torch import nn
+
+import clntk
+from clntk.protocol import expand, load
+
+
+@clntk.register("model")
+def of_a_script(shape):
+    \"\"\"A layer.\"\"\"
+    return nn.Linear(shape.inputs[0], shape.outputs)
+
+
+parts = {"stream": "permuted_digits", "model": "of_a_script", "strategy": "naive", "regimes": {"plain": "standard"}}
+(spec,) = expand(load({"name": "mine", **parts}))
+print(spec.run_id, *spec.code)
+"""
+
+
+def test_a_components_script_is_part_of_the_runs_that_it_makes(tmp_path):
+    def printed(text):
+        script = tmp_path / "script.py"
+        script.write_text(text)
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    first, again, changed = printed(SCRIPT), printed(SCRIPT), printed(SCRIPT.replace("A layer", "One layer"))
+    assert first == again
+    assert first[1] == changed[1] == "script.py"
+    assert first[0] != changed[0]
+
+
+def test_a_notebooks_component_is_known_by_its_cell(monkeypatch):
+    def of_a_cell(shape):
+        """A layer."""
+
+    of_a_cell.__module__ = "__main__"
+    register("model")(of_a_cell)
+    found = Entry.source.fget
+    nowhere = property(lambda entry: Path("/nowhere/2.py") if entry.name == "of_a_cell" else found(entry))
+    monkeypatch.setattr(Entry, "source", nowhere)
+    (spec,) = expand(_protocol(model={"name": "of_a_cell"}, regimes={"rich": {"name": "standard"}}))
+    assert list(spec.code) == ["model of_a_cell"]
+    assert len(spec.code["model of_a_cell"]) == 64

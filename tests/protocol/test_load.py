@@ -59,6 +59,27 @@ def test_bare_names_stand_for_default_options(write):
     assert list(protocol.regimes) == ["rich", "lazy"]
 
 
+def test_a_mapping_is_a_protocol_written_out():
+    protocol = load({"name": "mine", **BASE}, ["model.width=8"])
+    assert (protocol.name, protocol.model.options) == ("mine", {"width": 8})
+    assert "width" not in BASE  # what was given is left alone
+
+
+def test_a_mapping_has_the_errors_of_a_file():
+    with pytest.raises(ProtocolError) as caught:
+        load({**BASE, "stream": print})
+    assert "(protocol)" in str(caught.value)
+    with pytest.raises(ProtocolError, match="name: expected"):
+        load(BASE)
+
+
+def test_files_that_a_mapping_uses_are_relative_to_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "components.py").write_text("seen = True\n")
+    monkeypatch.chdir(tmp_path)
+    protocol = load({"name": "mine", **BASE, "use": ["components.py"]})
+    assert protocol.use == [str(tmp_path / "components.py")]
+
+
 def test_defaults_are_one_seed_and_automatic_probes(write):
     protocol = load(write())
     assert (protocol.seed_list, protocol.probes, protocol.sweep, protocol.device) == ([0], "auto", {}, "cpu")

@@ -58,7 +58,8 @@ def unit_tuning(
     Raises:
         DataError: if there are no layers, fewer than two tasks, or activations that are not finite.
 
-    Source: :func:`~clntk.task_tuning`.
+    Source: Morcos et al. 2018, "On the importance of single directions for generalization", and those of the other
+    indices: :func:`~clntk.task_tuning`.
     """
     columns, design, coords = _columns(activations)
     found = labelled(design.for_units(lambda arranged: indices(arranged, design), columns), design)
