@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slurm bench-ntk bench-training bench-scale replications replications-quick lint clean
+.PHONY: demo test test-slurm bench-ntk bench-training bench-scale replications replications-quick docs dist lint clean
 
 demo: $(VENV)/.installed  ## rich against lazy on five permuted-digit tasks, training to report
 	$(BIN)/clntk run digits_rich_vs_lazy --store runs/demo
@@ -31,9 +31,17 @@ replications: $(VENV)/.installed  ## published results at full size, and one pag
 replications-quick: $(VENV)/.installed  ## the same with fewer seeds and wider tolerances
 	$(BIN)/clntk replicate --quick --workers 2 --store runs/replications-quick
 
-lint: $(VENV)/.installed  ## style and the direction of imports
+docs: $(VENV)/.installed  ## the documentation, examples executed, into docs/_build; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build
+
+dist: $(VENV)/.installed  ## wheel and sdist into dist/, checked
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+
+lint: $(VENV)/.installed  ## style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 $(VENV)/.installed: pyproject.toml
@@ -43,4 +51,4 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist *.egg-info docs/_build docs/generated

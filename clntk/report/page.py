@@ -86,7 +86,7 @@ def _settings(runs: "RunSet") -> list[tuple[str, str]]:
 
 
 def _regimes(runs: "RunSet") -> list[tuple[str, str]]:
-    seen = {}
+    seen: dict[str, str] = {}
     for run in runs:
         options = {k: v for k, v in options_of(run.spec.regime_options).items() if v is not None}
         told = ", ".join(f"{key} = {value}" for key, value in options.items())

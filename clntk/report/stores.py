@@ -128,8 +128,8 @@ def _shared(sets: Mapping[str, RunSet]) -> Iterable[str]:
 
 def _together(sets: Mapping[str, RunSet], *, full: bool) -> Iterable[Together]:
     for name in analyses(networks=full):
-        parts = [(store, section_of(name, runs)) for store, runs in sets.items()]
-        parts = [(store, section) for store, section in parts if section is not None]
+        found = {store: section_of(name, runs) for store, runs in sets.items()}
+        parts = [(store, section) for store, section in found.items() if section is not None]
         tables = {store: section.table for store, section in parts if section.table is not None}
         if len(tables) > 1:
             axes = dict.fromkeys(axis for store in tables for axis in sets[store].axes)

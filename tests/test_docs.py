@@ -1,0 +1,46 @@
+"""The documentation builds without a warning; its examples are executed by `make docs`, and by tests of their own."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import clntk
+from clntk import registry
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, its examples not executed."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-D", "plot_gallery=0"]
+    done = subprocess.run(
+        [*command, "-d", folder / "doctrees", "-b", "html", ROOT / "docs", folder / "html"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "html"
+
+
+def test_every_component_and_public_function_is_described(site):
+    components = (site / "generated" / "components.html").read_text(encoding="utf-8")
+    for kind in registry.KINDS:
+        for name in registry.names(kind):
+            assert f">{name}<" in components
+    functions = (site / "generated" / "functions.html").read_text(encoding="utf-8")
+    for name in set(clntk.__all__) - {"__version__"}:
+        assert re.search(rf'id="clntk\.[\w.]+\.{name}"', functions), name
+
+
+def test_every_analysis_has_an_example(site):
+    shown = {
+        path.stem.split("_", 2)[2]
+        for path in (site / "generated" / "examples" / "analyses").glob("*_??_*.html")
+    }
+    assert shown == set(registry.names("analysis"))
