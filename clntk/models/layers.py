@@ -1,11 +1,11 @@
 """What several networks are made of: nonlinearities with their gains, and layers drawn to keep the variance."""
 
 import math
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, cast
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 Positive = Annotated[int, Field(ge=1)]
 Activation = Literal["relu", "tanh", "identity"]
@@ -32,7 +32,7 @@ ACTIVATIONS: dict[str, tuple[type[nn.Module], float]] = {
 
 def fan_in(layer: nn.Module) -> int:
     """The number of inputs of one unit of a linear layer or convolution."""
-    return math.prod(layer.weight.shape[1:])
+    return math.prod(cast(Tensor, layer.weight).shape[1:])
 
 
 @torch.no_grad()

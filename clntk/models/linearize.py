@@ -38,7 +38,7 @@ class Linearized(nn.Module):
         start = {name: kept[name] for name in self.names}
         theta = dict(chain(self.network.named_parameters(), self.network.named_buffers()))
         moved = {name: theta[name] - start[name] for name in self.names}
-        _, change = jvp(lambda at: functional_call(self.initial, at, (x,)), (start,), (moved,))
+        change = jvp(lambda at: functional_call(self.initial, at, (x,)), (start,), (moved,))[1]
         # a pass of its own, through the modules that hold θ: hooks then see plain tensors, and gradients with respect
         # to a layer's output, which at θ₀ are those of the expansion too, so that kernels know layers by their rules
         return functional_call(self.network, start, (x,)) + change

@@ -3,7 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import nn
@@ -63,7 +63,8 @@ def resnet(
     if norm == "none":
         with torch.no_grad():
             for index in range(stages * blocks):
-                layers[f"block{index + 1}"].conv2.weight.div_(math.sqrt(stages * blocks))
+                last = cast(nn.Conv2d, layers[f"block{index + 1}"].conv2)
+                last.weight.div_(math.sqrt(stages * blocks))
     layers["readout"] = drawn(nn.Linear(inputs, shape.outputs))
     return nn.Sequential(layers)
 

@@ -1,5 +1,6 @@
 """What a regime hands back: the network as it starts training, and what it does to the learning rate."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +26,7 @@ class Regime:
 
 def weight_layers(model: nn.Module) -> list[nn.Module]:
     """The modules that hold a weight matrix, in the order of the forward pass as registered (read-out last)."""
-    return [m for m in model.modules() if getattr(m, "weight", None) is not None and m.weight.ndim >= 2]
+    return [m for m in model.modules() if (w := getattr(m, "weight", None)) is not None and w.ndim >= 2]
 
 
 def readout_of(model: nn.Module, regime: str) -> nn.Module:
@@ -40,7 +41,7 @@ def readout_of(model: nn.Module, regime: str) -> nn.Module:
     return layers[-1]
 
 
-def one_each(option: str, values: list, layers: list[nn.Module]) -> None:
+def one_each(option: str, values: list, layers: Sequence[nn.Module]) -> None:
     """
     Raises:
         DataError: if there are not as many values as layers.

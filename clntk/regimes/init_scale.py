@@ -1,7 +1,9 @@
 """Rich or lazy by the size of the initial weights, layer by layer."""
 
+from typing import cast
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clntk.errors import DataError
 from clntk.regimes.base import Regime, one_each, weight_layers
@@ -37,20 +39,21 @@ def init_scale(
     Source: Chizat et al. 2019, arXiv 1812.07956; per layer and input group as in Flesch et al. 2022.
     """
     layers = weight_layers(model)
+    weights = [cast(Tensor, layer.weight) for layer in layers]
     factors = [scale] * len(layers) if isinstance(scale, int | float) else list(scale)
     for name, values in (("scale", factors), ("sd", sd)):
         if values is not None:
             one_each(f"init_scale.{name}", values, layers)
-    for layer, factor in zip(layers, factors, strict=True):
-        layer.weight.mul_(factor)
-    for layer, target in zip(layers, sd or [], strict=bool(sd)):
+    for weight, factor in zip(weights, factors, strict=True):
+        weight.mul_(factor)
+    for weight, target in zip(weights, sd or [], strict=bool(sd)):
         if target is not None:
-            layer.weight.normal_(0.0, target)
+            weight.normal_(0.0, target)
     for group, target in (input_sd or {}).items():
         if group not in shape.input_groups:
             raise DataError(
                 f"init_scale.input_sd: expected input groups {sorted(shape.input_groups)}, found {group!r}"
             )
         start, stop = shape.input_groups[group]
-        layers[0].weight[:, start:stop].normal_(0.0, target)
+        weights[0][:, start:stop].normal_(0.0, target)
     return Regime(model)

@@ -56,10 +56,12 @@ def mup(
         )
     m = fan_in(readout) / base_width
     root = math.sqrt(m)
+    factors: dict[nn.Module, Factors]
     with torch.no_grad():
         readout.weight.div_(root)
     if optimizer == "sgd":
-        factors = {layer: Factors(root, root) for layer in first} | {readout: Factors(weight=1 / root)}
+        factors = {layer: Factors(root, root) for layer in first}
+        factors[readout] = Factors(weight=1 / root)
         factors |= {layer: Factors(bias=root) for layer in hidden}
         factors |= {layer: _vector(layer, root) for layer in vectors}
     else:

@@ -61,7 +61,7 @@ def unit_weights(
     maps, _ = parameter_layers(model, regime)
     sigmas = list(sigma_w) if isinstance(sigma_w, list) else [sigma_w] * len(maps)
     one_each(f"{regime}.sigma_w", sigmas, maps)
-    factors = {}
+    factors: dict[nn.Module, Factors] = {}
     for layer, sigma in zip(maps, sigmas, strict=True):
         inputs = fan_in(layer)
         if sigma is None:

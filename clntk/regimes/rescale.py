@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from clntk.errors import DataError
 from clntk.models.transformer import Positions
 
+Map = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 MAPS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # exactly these: a subclass may use its weight otherwise
 VECTORS = (
     nn.BatchNorm1d,
@@ -39,6 +41,9 @@ class Rescaled(nn.Module):
     they may depend on the draw, and θ means nothing without them.
     """
 
+    inner: Tensor
+    outer: Tensor
+
     def __init__(self, layer: nn.Module, factors: Factors) -> None:
         super().__init__()
         self.layer = layer
@@ -54,7 +59,7 @@ class Rescaled(nn.Module):
         return self.outer * self.layer(x)
 
 
-def parameter_layers(model: nn.Module, regime: str) -> tuple[list[nn.Module], list[nn.Module]]:
+def parameter_layers(model: nn.Module, regime: str) -> tuple[list[Map], list[nn.Module]]:
     """The linear maps, in the order of the forward pass as registered, and the other modules that own parameters.
 
     Raises:
@@ -74,7 +79,7 @@ def parameter_layers(model: nn.Module, regime: str) -> tuple[list[nn.Module], li
             raise DataError(
                 f"{regime}: expected each parameter in one layer, found {here} in several; untie them"
             )
-    maps = [m for _, m in owned if type(m) in MAPS]
+    maps = [cast(Map, m) for _, m in owned if type(m) in MAPS]
     if not maps:
         raise DataError(f"{regime}: expected a network with linear or convolution layers, found none")
     return maps, [m for _, m in owned if type(m) in VECTORS]

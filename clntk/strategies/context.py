@@ -1,7 +1,7 @@
 """Gating by the weights of context inputs: fixed, or learned by a Hebbian rule."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import Field
@@ -25,11 +25,11 @@ def context_layer(setup: Setup, training: Training, options: Mapping[str, Any]) 
 
 def trained_context(setup: Setup, training: Training, options: Mapping[str, Any]) -> Unmet | None:
     """What is frozen does not learn, by whatever rule."""
-    if setup.model.get_submodule(_reader(setup)).weight.requires_grad:
+    path = _reader(setup)
+    assert path is not None  # context_layer comes first
+    if setup.model.get_submodule(path).weight.requires_grad:
         return None
-    return Unmet(
-        "context weights that are trained", f"{_reader(setup)} frozen", "train all layers, or fix the gates"
-    )
+    return Unmet("context weights that are trained", f"{path} frozen", "train all layers, or fix the gates")
 
 
 @register("strategy", cut=True)
@@ -54,11 +54,11 @@ def context_gating(
     from clntk.strategies.avalanche.context_weights import FixedWeights
 
     path, columns = _context(setup)
-    layer = setup.model.get_submodule(path)
+    layer = cast(nn.Linear, setup.model.get_submodule(path))
     signs = _preferences(layer.out_features, columns.stop - columns.start, setup.seeds.torch(Purpose.GATES))
     weights = (context_weight / _factor(setup.model, path) * signs).to(layer.weight)
     with torch.no_grad():
-        for module in (layer, *frozen_copies(setup.model, path)):
+        for module in (layer, *cast(list[nn.Linear], frozen_copies(setup.model, path))):
             module.weight[:, columns] = weights
     return build_learner(setup, training, FixedWeights(layer, columns))
 
@@ -93,13 +93,15 @@ def hebbian_gating(
     path, columns = _context(setup)
     contexts = torch.cat([task.train.x[:, columns] for task in setup.stream.tasks])
     mean = contexts.mean(0) if centre else torch.zeros(contexts.shape[1])
-    layer, factor = setup.model.get_submodule(path), _factor(setup.model, path)
+    layer, factor = cast(nn.Linear, setup.model.get_submodule(path)), _factor(setup.model, path)
     return build_learner(setup, training, OjaStep(layer, columns, hebbian_rate, mean, factor))
 
 
 def _context(setup: Setup) -> tuple[str, slice]:
     """The path of the layer that reads the inputs, and the columns of its weights that read the context."""
-    return _reader(setup), slice(*setup.stream.input_groups["context"])
+    path = _reader(setup)
+    assert path is not None  # it is required
+    return path, slice(*setup.stream.input_groups["context"])
 
 
 def _reader(setup: Setup) -> str | None:

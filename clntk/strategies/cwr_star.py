@@ -54,5 +54,7 @@ def cwr_star(
     """
     from clntk.strategies.avalanche.consolidate import consolidated_readout
 
-    plugin = consolidated_readout(setup.model, readout_of(setup.model), biased=readout_bias == "trained")
+    readout = readout_of(setup.model)
+    assert readout is not None  # it is required
+    plugin = consolidated_readout(setup.model, readout, biased=readout_bias == "trained")
     return build_learner(setup, training, plugin)

@@ -50,7 +50,9 @@ def _teacher(alpha: float, temperature: float) -> Any:
 
     from clntk.strategies.avalanche.remember import remembering
 
-    class Teacher(remembering(LwFPlugin, "lwf.expcount", "lwf.prev_classes_by_task")):
+    kept: Any = remembering(LwFPlugin, "lwf.expcount", "lwf.prev_classes_by_task")
+
+    class Teacher(kept):
         """Avalanche's plugin, which keeps the last phase's network; restored, it is built when training goes on.
 
         The old network answers in eval mode: once for each input, whatever else is in the minibatch.

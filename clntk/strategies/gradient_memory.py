@@ -86,7 +86,9 @@ def _agem(patterns: int, sample: int) -> Any:
 
     from clntk.strategies.avalanche.remember import remembering
 
-    class AveragedMemory(remembering(AGEMPlugin, "buffers")):
+    kept: Any = remembering(AGEMPlugin, "buffers")
+
+    class AveragedMemory(kept):
         def load_state_dict(self, state: dict[str, Any]) -> None:
             super().load_state_dict(state)
             if self.buffers:

@@ -1,6 +1,6 @@
 """Gradients of logits, example by example."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -41,12 +41,12 @@ def _vectorises(network: nn.Module, x: Tensor, directions: Tensor, names: tuple[
     return True
 
 
-def flat(parameters: list[Tensor]) -> Tensor:
+def flat(parameters: Sequence[Tensor]) -> Tensor:
     """Tensors as one vector."""
     return torch.cat([p.reshape(-1) for p in parameters])
 
 
-def unflat(vector: Tensor, like: list[Tensor]) -> list[Tensor]:
+def unflat(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """One vector as tensors of the shapes of ``like``."""
     parts = vector.split([p.numel() for p in like])
     return [part.view_as(p) for part, p in zip(parts, like, strict=True)]

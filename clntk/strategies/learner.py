@@ -153,7 +153,7 @@ class Learner:
         # the first call forgets the optimizer's state, which is why it has to come before loading it
         self.strategy.make_optimizer(reset_optimizer_state=True)
         self.strategy.optimizer.load_state_dict(state["optimizer"])
-        vars(self.strategy.clock).update(state["clock"])
+        self.strategy.clock.__dict__.update(state["clock"])
         for plugin, saved in zip(self.strategy.plugins, state["plugins"], strict=True):
             if saved is not None:
                 plugin.load_state_dict(on_devices(saved))

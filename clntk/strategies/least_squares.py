@@ -59,4 +59,5 @@ def least_squares(setup: Setup, training: Training, *, ridge: Annotated[float, F
     from clntk.strategies.avalanche.solve import SolveReadout
 
     readout = trained_readout(setup.model)
+    assert readout is not None  # it is required
     return build_learner(setup, replace(training, epochs=1, batch_size=None), SolveReadout(readout, ridge))

@@ -1,6 +1,7 @@
 """Layers whose weights belong to tasks."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -22,17 +23,23 @@ class Packed:
     """
 
     layers: tuple["_Packed", ...]
-    readout: nn.Linear | None
+    readout: nn.Module | None
     switch: TaskSwitch
 
 
-class _Packed:
+class _Packed(nn.Module):
     """A layer that sees, for each example, the weights of the ranks up to that of its task.
 
     Buffers: ``owner``, the rank that each weight belongs to, and ``rank``, that of each task: 0 for the first that was
     finished, and so on. Weights that are free, and tasks that are not finished, have the number of tasks. The layer's
     class is changed, not wrapped, so that its parameters keep their names.
     """
+
+    weight: Tensor
+    bias: Tensor | None
+    owner: Tensor
+    rank: Tensor
+    switch: TaskSwitch
 
     def pack(self, tasks: int, switch: TaskSwitch) -> None:
         """All weights are free."""
@@ -56,10 +63,10 @@ class _Packed:
         weight = self.weight * (self.owner <= self.rank[task])
         if isinstance(self, nn.Linear):
             return functional.linear(x, weight, self.bias)
-        return self._conv_forward(x, weight, self.bias)
+        return cast("nn.Conv1d | nn.Conv2d", self)._conv_forward(x, weight, self.bias)
 
 
-class PackedLinear(_Packed, nn.Linear):
+class PackedLinear(_Packed, nn.Linear):  # type: ignore[misc]  # torch's stub: as if it always had a bias
     """A linear layer that was packed."""
 
 
@@ -79,10 +86,12 @@ def pack(network: nn.Module, stream: TaskStream) -> Packed:
 
     Where each task has a head of its own, the read-out stays as it is.
     """
-    layers = [m for m in network.modules() if type(m) in _KINDS and m.weight.requires_grad]
-    readout = layers.pop() if disjoint_heads(stream) else None
+    plain = [m for m in network.modules() if type(m) in _KINDS and cast(Tensor, m.weight).requires_grad]
+    readout = plain.pop() if disjoint_heads(stream) else None
     switch = TaskSwitch(network, stream.shape.inputs)
-    for layer in layers:
+    layers = []
+    for layer in plain:
         layer.__class__ = _KINDS[type(layer)]
-        layer.pack(len(stream.tasks), switch)
+        layers.append(cast(_Packed, layer))
+        layers[-1].pack(len(stream.tasks), switch)
     return Packed(tuple(layers), readout, switch)

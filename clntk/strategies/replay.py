@@ -34,7 +34,9 @@ def _memory(memory_size: int) -> Any:
 
     from clntk.strategies.avalanche.remember import remembering
 
-    class Memory(remembering(ReplayPlugin, "storage_policy._num_exps", "storage_policy.buffer_groups")):
+    kept: Any = remembering(ReplayPlugin, "storage_policy._num_exps", "storage_policy.buffer_groups")
+
+    class Memory(kept):
         def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
             """What Avalanche does here, by a method that is not past its time."""
             self.storage_policy.post_adapt(strategy, strategy.experience)

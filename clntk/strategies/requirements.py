@@ -36,7 +36,7 @@ def requires(*requirements: Requirement) -> Callable[[Callable[..., Learner]], C
             check(checked, setup, training, options)
             return strategy(setup, training, **options)
 
-        checked.requirements = requirements
+        checked.requirements = requirements  # type: ignore[attr-defined]  # functions can have them
         return checked
 
     return decorate

@@ -5,7 +5,7 @@ out is recorded once as a plain sequence of tensor operations, which runs withou
 are torch's own optimizers, on the stacked weights: SGD and Adam act number by number.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -169,14 +169,16 @@ class Stack:
                 _refuse_far(gradients[name][i], gradient, largest, name)
             _refuse_far(losses[i], loss.detach(), loss.detach().abs(), "the loss")
 
-    def _joint_optimizer(self, own: list[dict[str, Tensor]]) -> torch.optim.Optimizer:
+    def _joint_optimizer(self, own: Sequence[Mapping[str, Tensor]]) -> torch.optim.Optimizer:
         first = self.optimizers[0]
         names = {id(p): n for n, p in own[0].items()}
         groups = [
             {**group, "params": [self.trained[names[id(p)]] for p in group["params"] if p.requires_grad]}
             for group in first.param_groups
         ]
-        joint = type(first)(groups)
+        # one of OPTIMIZERS, whose options all have defaults
+        kind: Callable[..., torch.optim.Optimizer] = type(first)
+        joint = kind(groups)
         for name, stacked in self.trained.items():
             states = [o.state.get(p[name], {}) for o, p in zip(self.optimizers, own, strict=True)]
             for key, value in states[0].items():

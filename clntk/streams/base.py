@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 Accuracy = Literal["argmax", "sign", "none"]
 Angles = tuple[tuple[float, ...], ...]
+
+if TYPE_CHECKING:
+    Given = TypeVar("Given", contravariant=True)
+    Kept = TypeVar("Kept", covariant=True)
+
+    class Filled(Generic[Given, Kept]):
+        """For type checkers: a field that may be left out, and that is filled in when its object is made."""
+
+        def __get__(self, owner: object, kind: type | None = None) -> Kept: ...
+
+        def __set__(self, owner: object, value: Given) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -79,10 +90,16 @@ class TaskStream:
     """
 
     tasks: tuple[Task, ...]
-    phases: tuple[Phase, ...] | Schedule = "blocked"
-    outputs: int | None = None
-    target: Literal["class", "value"] = "class"
-    accuracy: Accuracy | None = None
+    if TYPE_CHECKING:  # what may be given, and what readers find
+        phases: Filled[tuple[Phase, ...] | Schedule, tuple[Phase, ...]] = Filled()
+        outputs: Filled[int | None, int] = Filled()
+        target: Literal["class", "value"] = "class"
+        accuracy: Filled[Accuracy | None, Accuracy] = Filled()
+    else:
+        phases: tuple[Phase, ...] | Schedule = "blocked"
+        outputs: int | None = None
+        target: Literal["class", "value"] = "class"
+        accuracy: Accuracy | None = None
     chance: float = float("nan")
     input_groups: dict[str, tuple[int, int]] = field(default_factory=dict)
     heads: tuple[tuple[int, ...], ...] | None = None

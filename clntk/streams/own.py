@@ -1,7 +1,7 @@
 """A user's own data as a stream, in one call."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Sequence, Sized
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -118,8 +118,9 @@ def _split(data: Any, where: str) -> Split:
 def _read(data: Dataset, where: str) -> tuple[Tensor, Tensor]:
     """All of a dataset, example by example: random transformations are frozen as they come out."""
     try:
-        rows = [data[i] for i in range(len(data))]
-        return tuple(torch.stack([torch.as_tensor(row[k]) for row in rows]) for k in (0, 1))
+        rows = [data[i] for i in range(len(cast(Sized, data)))]  # one without a length is refused, too
+        x, y = (torch.stack([torch.as_tensor(row[k]) for row in rows]) for k in (0, 1))
+        return x, y
     except (TypeError, ValueError, RuntimeError, IndexError, KeyError) as error:
         raise DataError(
             f"stream_from: {where}: expected a dataset of pairs (input, target) that are numbers, all of one shape: "

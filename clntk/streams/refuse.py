@@ -62,7 +62,7 @@ def refuse_stream(stream: "TaskStream") -> None:
         for part, split in task.parts.items():
             _refuse_outside(stream, split.y, f"stream: {part} set of {task.name}")
     if stream.heads is not None:
-        _refuse_heads(stream)
+        _refuse_heads(stream, stream.heads)
     _refuse_accuracy(stream)
     _refuse_context(stream)
     n = len(stream.tasks)
@@ -123,12 +123,12 @@ def _refuse_outside(stream: "TaskStream", y: Tensor, where: str) -> None:
         )
 
 
-def _refuse_heads(stream: "TaskStream") -> None:
-    if len(stream.heads) != len(stream.tasks):
+def _refuse_heads(stream: "TaskStream", heads: tuple[tuple[int, ...], ...]) -> None:
+    if len(heads) != len(stream.tasks):
         raise DataError(
-            f"stream.heads: expected one for each of {len(stream.tasks)} tasks, found {len(stream.heads)}"
+            f"stream.heads: expected one for each of {len(stream.tasks)} tasks, found {len(heads)}"
         )
-    for task, head in zip(stream.tasks, stream.heads, strict=True):
+    for task, head in zip(stream.tasks, heads, strict=True):
         where = f"stream.heads: {task.name}"
         if not head or len(set(head)) != len(head) or not set(head) <= set(range(stream.outputs)):
             raise DataError(

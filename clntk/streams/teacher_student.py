@@ -89,11 +89,13 @@ def teachers(
     generator: np.random.Generator,
 ) -> list[Teacher]:
     """Features (inputs × hidden) and read-out (hidden,) of each teacher; similarity of features, then of read-outs."""
-    features = np.split(frame(n_features, 2 * n_hidden, generator), 2, axis=1)
+    features, others = np.split(frame(n_features, 2 * n_hidden, generator), 2, axis=1)
     # one hidden unit's read-out turns by 0° or 180° alone, which needs no second direction
-    readouts = frame(n_hidden, 2, generator).T if n_hidden > 1 else (np.ones(1), np.zeros(1))
+    readout, other = frame(n_hidden, 2, generator).T if n_hidden > 1 else (np.ones(1), np.zeros(1))
     steps = np.rad2deg(np.arccos(similarity))
-    return [(turned(*features, steps[0] * t), turned(*readouts, steps[1] * t)) for t in range(n_tasks)]
+    return [
+        (turned(features, others, steps[0] * t), turned(readout, other, steps[1] * t)) for t in range(n_tasks)
+    ]
 
 
 def taught(x: np.ndarray, teacher: Teacher, activation: Activation) -> np.ndarray:

@@ -210,8 +210,9 @@ def test_what_is_done_busy_or_failed_before_is_told_apart(write_protocol, tmp_pa
     assert tally.count("skipped") == len(specs) - 1
 
 
-def test_interrupted_together_and_gone_on_with_alone_or_together(write_protocol, tmp_path):
-    strategy = PLAIN | {"epochs": 30}
+@pytest.mark.parametrize("name", ["naive", "replay"])  # which trains alone once it has something to replay
+def test_interrupted_together_and_gone_on_with_alone_or_together(write_protocol, tmp_path, name):
+    strategy = PLAIN | {"epochs": 30, "name": name}
     path = write_protocol(tmp_path, stream=BLOBS, model=MODEL, strategy=strategy, seeds=3, sweep={})
     keys = lambda runs: {(r.spec.regime, r.spec.seed): r for r in runs}  # noqa: E731
     whole = keys(clntk.run(path, store=tmp_path / "whole"))

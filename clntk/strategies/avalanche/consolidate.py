@@ -1,6 +1,6 @@
 """CWR*, with layers that are frozen for the optimizer alone, and a read-out without biases."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from avalanche.training.plugins import CWRStarPlugin
@@ -20,7 +20,7 @@ class ConsolidatedReadout(CWRStarPlugin):
 
     def __init__(self, network: nn.Module, readout: str, *, biased: bool) -> None:
         super().__init__(network)
-        self.readout = network.get_submodule(readout)
+        self.readout = cast(nn.Linear, network.get_submodule(readout))
         self._unused = [] if biased or self.readout.bias is None else [self.readout.bias]
 
     def get_cwr_layer(self) -> nn.Module:

@@ -121,6 +121,7 @@ def importances(
             share = weight @ gradients.abs().pow(power)
             total = share if total is None else total + share
             start += len(gradients)
+    assert total is not None  # there are examples, and outputs to differentiate
     wanted = [p for p in model.parameters() if p.requires_grad]
     parts = iter(unflat(total / len(x), wanted))
     return {

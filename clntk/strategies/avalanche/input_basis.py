@@ -1,5 +1,6 @@
 """Bases of the inputs that each layer has had, to which no later step of its weights may respond."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from clntk.kernels.rules import patches
 from clntk.strategies.avalanche.per_task import bare
 from clntk.strategies.avalanche.steps import EachStep, phase_examples
 
+Layer = nn.Linear | nn.Conv1d | nn.Conv2d
 NEGLIGIBLE = 1e-5  # of the inputs' norm: a direction that holds less is rounding
 
 
@@ -59,7 +61,7 @@ def _trained_names(model: nn.Module) -> list[str]:
     return [name for name, p in model.named_parameters() if p.requires_grad]
 
 
-def _layers(model: nn.Module) -> dict[str, nn.Module]:
+def _layers(model: nn.Module) -> dict[str, Layer]:
     """Name → layers with a trained weight, in the order in which they are registered (read-out last)."""
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d)
     trained = set(_trained_names(model))
@@ -68,11 +70,11 @@ def _layers(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def inputs_of(layers: dict[str, nn.Module], network: nn.Module, x: Tensor) -> dict[str, Tensor]:
+def inputs_of(layers: Mapping[str, Layer], network: nn.Module, x: Tensor) -> dict[str, Tensor]:
     """What each layer multiplies its weights with: inputs (with a 1 for the bias) × examples or positions."""
     seen: dict[str, list[Tensor]] = {name: [] for name in layers}
 
-    def keep(name: str, module: nn.Module, given: Tensor) -> None:
+    def keep(name: str, module: Layer, given: Tensor) -> None:
         rows = _rows(module, given)
         if module.bias is not None:
             rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
@@ -90,7 +92,7 @@ def inputs_of(layers: dict[str, nn.Module], network: nn.Module, x: Tensor) -> di
     return {name: torch.cat(calls, dim=1) for name, calls in seen.items()}
 
 
-def _rows(module: nn.Module, x: Tensor) -> Tensor:
+def _rows(module: Layer, x: Tensor) -> Tensor:
     """Rows that one row of the weight matrix acts on."""
     if isinstance(module, nn.Linear):
         return x.reshape(-1, module.in_features)
@@ -118,7 +120,7 @@ def grown(basis: Tensor | None, inputs: Tensor, share: float) -> Tensor:
     return torch.cat([old, fresh], dim=1).to(inputs.dtype)
 
 
-def project(name: str, module: nn.Module, start: dict[str, Tensor], basis: Tensor) -> None:
+def project(name: str, module: Layer, start: dict[str, Tensor], basis: Tensor) -> None:
     """Take from a layer's step since ``start`` what responds to inputs in the span of the basis."""
     weight = start[f"{name}.weight"]
     step = (module.weight - weight).flatten(1)

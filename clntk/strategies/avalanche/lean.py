@@ -5,7 +5,8 @@ wherever an experience holds one task. Where it holds several, stock Avalanche b
 they are drawn from the union, or hold one task each (``pure_batches``).
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates import SupervisedTemplate
 from avalanche.training.templates.base_sgd import PeriodicEval
 
-from clntk.strategies.avalanche.loader import TensorLoader, in_memory
+from clntk.strategies.avalanche.loader import Batch, TensorLoader, in_memory
 
 ITERATION_EVENTS = (
     "before_training_iteration",
@@ -36,6 +37,8 @@ class LeanTemplate(SupervisedTemplate):
         pure_batches: whether each minibatch holds one task's examples only.
         kwargs: as for Avalanche's ``SupervisedTemplate``.
     """
+
+    dataloader: Iterable[Batch]
 
     def __init__(self, *, pure_batches: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -67,7 +70,8 @@ class LeanTemplate(SupervisedTemplate):
         self.is_training, self._stop_training = True, False
         self.model.train()
         self.model.to(self.device)
-        self.experience, self._eval_streams = experience, []
+        self.experience = experience
+        self._eval_streams: list[Any] = []
         self._before_training(**kwargs)
         self._before_training_exp(**kwargs)
 
@@ -118,7 +122,7 @@ class LeanTemplate(SupervisedTemplate):
             return super().eval(experiences, **kwargs)
 
 
-def live_callbacks(plugins: list[Any], event: str) -> list[Callable[..., Any]]:
+def live_callbacks(plugins: list[Any], event: str) -> list[MethodType]:
     """The plugins' callbacks for an event, without those inherited unchanged from Avalanche's empty plugin, of an
     evaluator that has neither metrics nor loggers, and of a periodic evaluation that is switched off."""
     empty = getattr(SupervisedPlugin, event, None)

@@ -33,7 +33,7 @@ def _whole(dataset: AvalancheDataset) -> tuple[Tensor, Tensor, Tensor] | None:
     """What :func:`dataset_tensors` gives, if the dataset is made of this package's tensors and shows it by examples."""
     data, labels = getattr(dataset, "_flat_data", None), getattr(dataset, "targets_task_labels", None)
     parts = getattr(data, "_datasets", ())
-    if labels is None or not parts or any(type(part) is not TensorTask for part in parts):
+    if data is None or labels is None or not parts or any(type(part) is not TensorTask for part in parts):
         return None
     columns = zip(*(part.tensors for part in parts), strict=True)
     x, y = (column[0] if len(parts) == 1 else torch.cat(column) for column in columns)
@@ -130,7 +130,8 @@ class EpochsAhead:
 
     def __init__(self, loader: TensorLoader, source: torch.Generator) -> None:
         self.loader, self.source = loader, source
-        self._before, self._seeds, self._used = source.get_state(), [], 0
+        self._before, self._used = source.get_state(), 0
+        self._seeds: list[int] = []
 
     def __next__(self) -> list[Tensor]:
         """The examples of each minibatch of the next epoch."""

@@ -41,6 +41,7 @@ class Packing(EachStep):
             if layer.bias is not None:
                 self._movable[id(layer.bias)] = torch.full_like(layer.bias, rank == 0, dtype=torch.bool)
         if self.packed.readout is not None:
+            assert self.stream.heads is not None  # a read-out is left as it is where there are heads
             (task,) = self.stream.phases[rank].tasks
             own = torch.zeros(self.stream.outputs, dtype=torch.bool)
             own[list(self.stream.heads[task])] = True

@@ -68,10 +68,8 @@ class SolveReadout(EachStep):
         return seen[0], f
 
     def stepped(self, parameters: list[nn.Parameter], start: list[Tensor]) -> None:
+        change = self._change
+        assert change is not None  # found before the update
         for parameter, before in zip(parameters, start, strict=True):
-            rows = (
-                self._change[-1]
-                if parameter is self.readout.bias
-                else self._change[: self.readout.in_features].T
-            )
+            rows = change[-1] if parameter is self.readout.bias else change[: self.readout.in_features].T
             parameter.copy_(before + torch.from_numpy(np.ascontiguousarray(rows)).to(before))

@@ -11,7 +11,8 @@ from clntk.strategies.avalanche.loader import dataset_tensors
 
 def phase_examples(strategy: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs, targets and tasks of the phase under way, on the device of training."""
-    return tuple(column.to(strategy.device) for column in dataset_tensors(strategy.experience.dataset))
+    x, y, tasks = (column.to(strategy.device) for column in dataset_tensors(strategy.experience.dataset))
+    return x, y, tasks
 
 
 class EachStep(SupervisedPlugin):

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from avalanche.models.utils import is_multi_task_module
@@ -53,7 +53,9 @@ def alike(learner: Learner) -> Hashable:
 def footprint(learner: Learner) -> int:
     """Bytes that a learner with a phase begun takes beside others: its stream, and its weights in training."""
     splits = [split for task in learner.stream.tasks for split in (task.train, task.test, task.probe)]
-    examples = [*learner.strategy.dataloader.tensors, *(t for split in splits for t in (split.x, split.y))]
+    loader = learner.strategy.dataloader
+    trained = loader.tensors if isinstance(loader, TensorLoader) else ()  # Avalanche's own hold what is counted below
+    examples = [*trained, *(t for split in splits for t in (split.x, split.y))]
     state = [*learner.model.parameters(), *learner.model.buffers()]
     return sum(t.nbytes for t in examples) + 6 * sum(t.nbytes for t in state)
 
@@ -93,16 +95,15 @@ class _Epochs:
         self.training = first.training
         strategies = [learner.strategy for learner in learners]
         with_tasks = is_multi_task_module(strategies[0].model)
-        given = [s.dataloader.tensors if with_tasks else s.dataloader.tensors[:2] for s in strategies]
-        self.data = _stacked(given)
-        self.judged = None if first.training.stop_loss is None else _stacked(map(_judged, learners))
+        loaders = [cast(TensorLoader, s.dataloader) for s in strategies]  # which is what makes them alike
+        self.data = _stacked(loader.tensors if with_tasks else loader.tensors[:2] for loader in loaders)
+        judged = [kept for learner in learners if (kept := _judged(learner)) is not None]
+        self.judged = None if first.training.stop_loss is None else _stacked(judged)
         score = partial(accuracy, rule=first.stream.accuracy)
         self.stack = Stack(
             [s.model for s in strategies], [s.optimizer for s in strategies], first.loss, score, recorded
         )
-        self.orders = [
-            EpochsAhead(s.dataloader, source) for s, source in zip(strategies, sources, strict=True)
-        ]
+        self.orders = [EpochsAhead(loader, source) for loader, source in zip(loaders, sources, strict=True)]
         self.batch_size, self.train_epochs = strategies[0].train_mb_size, strategies[0].train_epochs
         self.stack.check(*(part[:, : self.batch_size] for part in self.data))
         self.going = set(range(len(learners)))
@@ -129,6 +130,7 @@ class _Epochs:
             self.waiting.append(self.stack.step(*batch))
             self.steps += 1
             if self.judged is not None and self.steps % self.training.stop_check == 0:
+                assert self.training.stop_loss is not None  # or there would be nothing judged
                 reached = (self.stack.losses(*self.judged) <= self.training.stop_loss).tolist()
                 self._leave({member for member, now in zip(self.stack.members, reached, strict=True) if now})
             if not self.going:

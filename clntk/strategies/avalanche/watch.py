@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clntk.errors import Diverged
 from clntk.strategies.training import Loss, Training, answered, evaluate
-from clntk.streams.base import TaskStream
+from clntk.streams.base import Split, TaskStream
 
 MANY = 64  # minibatches whose answers wait to be marked
 
@@ -92,7 +92,8 @@ class StopAtLoss(SupervisedPlugin):
     def __init__(self, stream: TaskStream, training: Training, loss: Loss) -> None:
         super().__init__()
         self.stream, self.training, self.loss = stream, training, loss
-        self.data = self.tasks = None
+        self.data: Split | None = None
+        self.tasks: Tensor | None = None
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         phase = self.stream.phases[strategy.clock.train_exp_counter]
@@ -103,6 +104,8 @@ class StopAtLoss(SupervisedPlugin):
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         if (strategy.clock.train_exp_iterations + 1) % self.training.stop_check:
             return
+        assert self.data is not None  # a phase is under way
+        assert self.training.stop_loss is not None  # or this would not be watched for
         reached, _ = evaluate(strategy.model, self.data, self.loss, self.stream.accuracy, self.tasks)
         if reached <= self.training.stop_loss:
             strategy.stop_training()

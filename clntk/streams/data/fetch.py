@@ -1,9 +1,10 @@
 """Downloads, on request only: with a progress bar and a checksum, both torchvision's."""
 
 from pathlib import Path
+from typing import cast
 
 from clntk.errors import DataError, UnknownName, did_you_mean
-from clntk.streams.data.load import load
+from clntk.streams.data.load import Dataset, load
 from clntk.streams.data.part import data_folder
 
 TORCHVISION = {
@@ -38,8 +39,9 @@ def fetch(name: str, root: Path | None = None) -> Path:
         raise UnknownName(
             f"no dataset to fetch is called {name!r}; {did_you_mean(name, FETCHED)} known: {', '.join(FETCHED)}"
         )
+    dataset = cast(Dataset, name)  # one of FETCHED
     try:
-        load(name, root)
+        load(dataset, root)
         return folder
     except DataError:  # absent or damaged
         pass
@@ -53,7 +55,7 @@ def fetch(name: str, root: Path | None = None) -> Path:
             f"data: could not fetch {name} into {folder}: {error}; check the network and run the same command again, "
             "or copy the files from where you have them"
         ) from error
-    load(name, root)
+    load(dataset, root)
     return folder
 
 

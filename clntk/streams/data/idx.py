@@ -33,8 +33,8 @@ def idx_dataset(name: str, folder: str, root: Path | None) -> tuple[Part, Part]:
         places.append(DEBIAN)
     wanted = [file for pair in FILES.values() for file in pair]
     for place in places:
-        found = [_present(place, file) for file in wanted]
-        if all(found):
+        found = [path for file in wanted if (path := _present(place, file)) is not None]
+        if len(found) == len(wanted):
             images, labels, test_images, test_labels = map(read_idx, found)
             return _part(place, images, labels), _part(place, test_images, test_labels)
     besides = " (or, on Debian, apt install dataset-fashion-mnist)" if name == "fashion_mnist" else ""

@@ -1,5 +1,6 @@
 """Every image dataset by its name."""
 
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -31,7 +32,7 @@ def load(name: Dataset, root: Path | None = None) -> tuple[Part, Part | None]:
     Raises:
         DataError: if the dataset is not there or damaged; the message says where it was sought, and how to get it.
     """
-    loaders = {
+    loaders: dict[str, Callable[[], tuple[Part, Part | None]]] = {
         "digits": _digits,
         "mnist5000": _mnist5000,
         "mnist": partial(idx_dataset, "mnist", "MNIST", root),
