@@ -52,7 +52,7 @@ def first_order_change(look: Look, moved: Mapping[str, Tensor]) -> Tensor:
     expansion = linearize(copy.deepcopy(look.model))
     for name, parameter in expansion.network.named_parameters():
         if name in moved:
-            parameter += moved[name]
+            parameter.add_(moved[name])
     return expansion(look.stacked) - expansion.initial(look.stacked)
 
 
@@ -185,7 +185,7 @@ def descent(
         for _ in range(steps):
             f = (begin - product(total.flatten()).view_as(begin)).requires_grad_()
             each = zip(rates.items(), f.split(look.n_probes), strict=True)
-            loss = sum(rate * losses[task](part) for (task, rate), part in each)
+            loss = sum((rate * losses[task](part) for (task, rate), part in each), f.new_zeros(()))
             total += torch.autograd.grad(loss, f)[0]
         parts = torch.autograd.grad(
             look.model(x), list(theta.values()), total, materialize_grads=True, allow_unused=True

@@ -15,19 +15,27 @@ from clntk.kernels.tiles import mirror, output_blocks, row_blocks
 BLOCK_BYTES = 32 * 2**20  # of an intermediate block: it should stay in cache
 
 
-def contracted(left: list[Group], right: list[Group], *, mode: Mode, symmetric: bool, **how) -> Tensor:
+def contracted(
+    left: list[Group],
+    right: list[Group],
+    *,
+    mode: Mode,
+    symmetric: bool,
+    method: Method = "auto",
+    block_bytes: int = BLOCK_BYTES,
+) -> Tensor:
     """The kernel of all groups together, (N, M) for ``trace`` or (C, N, C, M) for ``full``.
 
     Args:
         left, right: the same groups on both sides, in the same order.
-        mode, symmetric, how: as for :func:`add_share`.
+        mode, symmetric, method, block_bytes: as for :func:`add_share`.
     """
     left, right = _merged(left), _merged(right)
     (c, n), m = outputs_and_examples(left[0]), outputs_and_examples(right[0])[1]
     like = left[0].inputs if isinstance(left[0], Outer) else left[0].jacobian
     kernel = zeros((c, n, c, m) if mode == "full" else (n, m), like)
     for one, other in zip(left, right, strict=True):
-        add_share(kernel, one, other, mode=mode, symmetric=symmetric, **how)
+        add_share(kernel, one, other, mode=mode, symmetric=symmetric, method=method, block_bytes=block_bytes)
     if symmetric:
         mirror(kernel)
     return kernel
@@ -60,8 +68,10 @@ def add_share(
         method: which ways are allowed.
         block_bytes: bound of the intermediate blocks, as far as the shapes allow.
     """
-    if not isinstance(left, Outer):
+    if isinstance(left, Direct):
+        assert isinstance(right, Direct)  # one group is of one kind
         return _accumulate(kernel, left.jacobian, right.jacobian, mode, symmetric)
+    assert isinstance(right, Outer)
     way = cheapest(left, right, mode, method)
     if way == "separable":
         one = separable.parts(left)
@@ -76,8 +86,8 @@ def add_share(
     if way == "readout":
         return _readout(kernel, left, right, mode)
     if way == "jacobian":
-        for one, other in _written(left, right, symmetric, block_bytes):
-            _accumulate(kernel, one, other, mode, symmetric)
+        for j, k in _written(left, right, symmetric, block_bytes):
+            _accumulate(kernel, j, k, mode, symmetric)
         return None
     add = {"gram": (_gram_trace, _gram), "positions": (_positions_trace, _positions)}[way][mode == "full"]
     return add(kernel, left, right, symmetric, block_bytes)
@@ -106,7 +116,7 @@ def _gram(kernel: Tensor, left: Outer, right: Outer, symmetric: bool, block_byte
 
 def _gram_trace(kernel: Tensor, left: Outer, right: Outer, symmetric: bool, block_bytes: int) -> None:
     u, v = left.inputs[:, 0], right.inputs[:, 0]
-    for rows, columns in row_blocks(*kernel.shape, symmetric):
+    for rows, columns in row_blocks(len(kernel), kernel.shape[1], symmetric):
         grads = torch.zeros_like(kernel[rows, columns])
         for g, h in zip(left.grads, right.grads, strict=True):
             grads.addmm_(g[rows, 0], h[columns, 0].T)
@@ -119,9 +129,10 @@ def _positions(kernel: Tensor, left: Outer, right: Outer, symmetric: bool, block
     g = left.stacked()
     h = g if symmetric else right.stacked()
     step = max(1, block_bytes // (t * d * m * s * kernel.element_size()))
-    inputs, of = None, None
+    inputs: Tensor | None = None
+    of: slice | None = None
     for c, rows, outputs, columns in output_blocks(kernel.shape, symmetric, step):
-        if of != rows:
+        if inputs is None or of != rows:
             inputs, of = _position_gram(left.inputs[rows], right.inputs), rows
         for k in range(d)[outputs]:
             grads = _position_gram(g[c, rows], h[k, columns])
@@ -168,6 +179,6 @@ def _accumulate(kernel: Tensor, left: Tensor, right: Tensor, mode: Mode, symmetr
             left.flatten(0, 1)[None],
             right.flatten(0, 1)[None],
         )
-    for rows, columns in row_blocks(*kernel.shape, symmetric):
+    for rows, columns in row_blocks(len(kernel), kernel.shape[1], symmetric):
         for j, k in zip(left, right, strict=True):
             kernel[rows, columns].addmm_(j[rows], k[columns].T)

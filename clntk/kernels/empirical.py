@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
+import torch
 import xarray as xr
 from torch import Tensor, nn
 
@@ -12,7 +13,7 @@ from clntk.kernels.arguments import KernelMode, Layout, check_choices, check_com
 from clntk.kernels.budget import refuse_beyond_memory
 from clntk.kernels.contract import BLOCK_BYTES
 from clntk.kernels.costs import Method
-from clntk.kernels.groups import squared_norms
+from clntk.kernels.groups import Group, squared_norms
 from clntk.kernels.precision import full_precision
 from clntk.kernels.refuse import refuse
 from clntk.kernels.request import Request, Shares, all_groups
@@ -21,6 +22,66 @@ from clntk.kernels.route import footprint
 TILE_BYTES = 128 * 2**20  # of a tile on disk
 
 
+@overload
+def empirical_ntk(
+    model: nn.Module,
+    x1: Tensor,
+    x2: Tensor | None = None,
+    *,
+    mode: KernelMode = "full",
+    per_layer: Literal[False] = False,
+    params: Iterable[str] | None = None,
+    layout: Layout = "ncmd",
+    block_bytes: int | None = None,
+    out: None = None,
+    engine: str | Mapping[str, Any] | None = None,
+    method: Method = "auto",
+) -> Tensor: ...
+@overload
+def empirical_ntk(
+    model: nn.Module,
+    x1: Tensor,
+    x2: Tensor | None = None,
+    *,
+    mode: KernelMode = "full",
+    per_layer: Literal[True],
+    params: Iterable[str] | None = None,
+    layout: Layout = "ncmd",
+    block_bytes: int | None = None,
+    out: None = None,
+    engine: str | Mapping[str, Any] | None = None,
+    method: Method = "auto",
+) -> dict[str, Tensor]: ...
+@overload
+def empirical_ntk(
+    model: nn.Module,
+    x1: Tensor,
+    x2: Tensor | None = None,
+    *,
+    mode: KernelMode = "full",
+    per_layer: bool = False,
+    params: Iterable[str] | None = None,
+    layout: Layout = "ncmd",
+    block_bytes: int | None = None,
+    out: str | Path,
+    engine: str | Mapping[str, Any] | None = None,
+    method: Method = "auto",
+) -> xr.DataArray: ...
+@overload
+def empirical_ntk(
+    model: nn.Module,
+    x1: Tensor,
+    x2: Tensor | None = None,
+    *,
+    mode: KernelMode = "full",
+    per_layer: bool = False,
+    params: Iterable[str] | None = None,
+    layout: Layout = "ncmd",
+    block_bytes: int | None = None,
+    out: str | Path | None = None,
+    engine: str | Mapping[str, Any] | None = None,
+    method: Method = "auto",
+) -> Tensor | dict[str, Tensor] | xr.DataArray: ...
 def empirical_ntk(
     model: nn.Module,
     x1: Tensor,
@@ -91,10 +152,13 @@ def empirical_ntk(
             return left, left if x2 is None else request.shares(x2, way)
 
         left, right = request.both(sides)
-        how = {"symmetric": x2 is None, "block_bytes": block_bytes or BLOCK_BYTES}
+
+        def kernel(one: list[Group], other: list[Group]) -> Tensor:
+            return request.kernel(one, other, symmetric=x2 is None, block_bytes=block_bytes or BLOCK_BYTES)
+
         if per_layer:
-            return {name: request.kernel(left[name], right[name], **how) for name in left}
-        return request.kernel(all_groups(left), all_groups(right), **how)
+            return {name: kernel(left[name], right[name]) for name in left}
+        return kernel(all_groups(left), all_groups(right))
 
 
 def _check_memory(request: Request, x1: Tensor, x2: Tensor | None, per_layer: bool) -> None:
@@ -142,5 +206,6 @@ def _on_disk(
 
 
 def _diagonals(found: Shares, per_layer: bool) -> Tensor | dict[str, Tensor]:
-    parts = {name: sum(squared_norms(group) for group in groups) for name, groups in found.items()}
-    return parts if per_layer else sum(parts.values())
+    zero = torch.zeros(())
+    parts = {name: sum((squared_norms(group) for group in groups), zero) for name, groups in found.items()}
+    return parts if per_layer else sum(parts.values(), zero)

@@ -45,7 +45,9 @@ def gathered(
         if parts:  # a module that was never called has no share
             out[name] = [_joined(groups) for groups in zip(*parts, strict=True)]
     if route.readout is not None:
-        weight = model.get_submodule(route.readout).weight.detach()
+        readout = model.get_submodule(route.readout)
+        assert isinstance(readout, nn.Linear)  # as it was found
+        weight = readout.weight.detach()
         for name in route.above & out.keys():
             out[name] = [
                 replace(group, readout=weight) if isinstance(group, Outer) else group for group in out[name]
@@ -63,10 +65,13 @@ def _joined(groups: tuple[Group, ...]) -> Group:
     """One group for all calls of a module: positions follow one another, written-out Jacobians add up."""
     if len(groups) == 1:
         return groups[0]
-    if isinstance(groups[0], Outer):
-        grads = zip(*(g.grads for g in groups), strict=True)
-        return Outer(torch.cat([g.inputs for g in groups], 1), tuple(torch.cat(g, 1) for g in grads))
-    return Direct(sum(g.jacobian for g in groups))
+    outer = [g for g in groups if isinstance(g, Outer)]
+    direct = [g.jacobian for g in groups if isinstance(g, Direct)]
+    assert not (outer and direct)  # all calls of a module are of one kind
+    if outer:
+        grads = zip(*(g.grads for g in outer), strict=True)
+        return Outer(torch.cat([g.inputs for g in outer], 1), tuple(torch.cat(g, 1) for g in grads))
+    return Direct(sum(direct, direct[0].new_zeros(())))
 
 
 def numbers(group: Group, outputs: int) -> int:

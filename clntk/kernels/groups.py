@@ -102,4 +102,7 @@ def squared_norms(group: Group) -> Tensor:
 
 
 def outputs_and_examples(group: Group) -> tuple[int, int]:
-    return group.sizes[:2] if isinstance(group, Outer) else tuple(group.jacobian.shape[:2])
+    if isinstance(group, Outer):
+        return group.sizes[:2]
+    c, n = group.jacobian.shape[:2]
+    return c, n

@@ -23,6 +23,7 @@ def by_autograd(model: nn.Module, x: Tensor, direction: Tensor, names: Sequence[
     """
     parameters = [model.get_parameter(name) for name in names]
     rows = []
+    gradients: Sequence[Tensor | None]
     with torch.enable_grad():
         for n, along in enumerate(direction.expand(len(x), -1)):
             logit = model(x[n : n + 1])[0] @ along

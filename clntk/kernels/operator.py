@@ -83,7 +83,8 @@ class NTKOperator:
     def diagonal(self) -> Tensor:
         """K[n,c,n,c] as a vector of length N · C, exact."""
         with full_precision():
-            return sum(squared_norms(group) for group in self.groups).reshape(-1)
+            zero = torch.zeros((), dtype=self.dtype, device=self.device)
+            return sum((squared_norms(group) for group in self.groups), zero).reshape(-1)
 
     def trace(self) -> float:
         """The sum of all eigenvalues, exact."""

@@ -75,6 +75,7 @@ class Patches:
         key = (side, examples.start, examples.stop, way)
         if key not in self._sides:
             x = self.x1 if side == 1 else self.x2
+            assert x is not None  # or there is one side alone
             while len(self._sides) >= self.kept:  # before there is one more: memory is what is short
                 self._sides.popitem(last=False)
             # a copy: how an array lies in memory changes the last bits of what is made of it
@@ -85,11 +86,13 @@ class Patches:
     @contextmanager
     def shared(self, file: Path) -> Iterator["Patches"]:
         """The same for other processes: their inputs lie in a file meanwhile, and are not sent with every patch."""
-        sides = {name: x for name, x in (("x1", self.x1), ("x2", self.x2)) if x is not None}
+        # those that lie in a file already stay there
+        sides = {name: x for name, x in (("x1", self.x1), ("x2", self.x2)) if isinstance(x, Tensor)}
         try:
             save_file({name: x.detach().cpu().contiguous() for name, x in sides.items()}, file)
             stored = {name: StoredInputs(file.absolute(), name, x.device) for name, x in sides.items()}
-            yield replace(self, **stored, _sides=OrderedDict())
+            x1, x2 = stored.get("x1", self.x1), stored.get("x2", self.x2)
+            yield replace(self, x1=x1, x2=x2, _sides=OrderedDict())
         finally:
             file.unlink(missing_ok=True)
 

@@ -112,6 +112,7 @@ def _passes(model: nn.Module, x: Tensor, found: dict[str, list[Group]]) -> int:
 
 def _row(name: str, group: Group, n: int, mode: Mode, method: Method, speed: float) -> PlanRow:
     """A symmetric share: half the products, each a multiplication and an addition."""
+    way: str
     if isinstance(group, Outer):
         c, _, t, a, b = group.sizes
         way = cheapest(group, group, mode, method, n)

@@ -1,25 +1,32 @@
 """Products of single-precision numbers in single precision, whatever the device would rather do."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any, Protocol, cast
 
 import torch
 
-_OPERATIONS = (
-    torch.backends.cudnn.conv,
-    torch.backends.cudnn.rnn,
-    torch.backends.cuda.matmul,
-    torch.backends.mkldnn.conv,
-    torch.backends.mkldnn.rnn,
-    torch.backends.mkldnn.matmul,
-)  # `fp32_precision`
+
+class _Operation(Protocol):
+    fp32_precision: str
+
+
+_BACKENDS = cast(Any, torch.backends)  # torch puts other modules in their places, with more attributes
+_OPERATIONS: tuple[_Operation, ...] = (
+    _BACKENDS.cudnn.conv,
+    _BACKENDS.cudnn.rnn,
+    _BACKENDS.cuda.matmul,
+    _BACKENDS.mkldnn.conv,
+    _BACKENDS.mkldnn.rnn,
+    _BACKENDS.mkldnn.matmul,
+)
 
 
 def _allow_cudnn(tf32: bool) -> None:
     torch.backends.cudnn.allow_tf32 = tf32
 
 
-_SWITCHES = (
+_SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], None], Any], ...] = (
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"),
     (lambda: torch.backends.cudnn.allow_tf32, _allow_cudnn, False),
 )  # the older ones: how to read and to set each, and to what

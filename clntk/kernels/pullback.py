@@ -60,8 +60,8 @@ def calls_of(
         columns = list(_grads(outputs, directions, [edge for _, _, edge, _ in flat]))
     found: dict[nn.Module, list[Call]] = {module: [] for module in seen}
     for i, (module, inputs, _, shape) in enumerate(flat):
-        grads = (outputs.new_zeros(shape) if column[i] is None else column[i] for column in columns)
-        found[module].append(Call(inputs, tuple(grads)))
+        grads = (column[i] for column in columns)
+        found[module].append(Call(inputs, tuple(outputs.new_zeros(shape) if g is None else g for g in grads)))
     return outputs.detach(), found
 
 

@@ -41,7 +41,8 @@ def _norm_along(group: Group, examples: list[int], weights: Tensor) -> Tensor:
         moved = torch.einsum("nc,cnp->p", weights, group.jacobian[:, examples])
     else:
         columns = weights[:, :, None, None].unbind(1)
-        grad = sum(w * g[examples] for w, g in zip(columns, group.grads, strict=True))
+        each = (w * g[examples] for w, g in zip(columns, group.grads, strict=True))
+        grad = sum(each, weights.new_zeros(()))
         moved = grad.flatten(0, 1).T @ group.inputs[examples].flatten(0, 1)
     return moved.square().sum()
 

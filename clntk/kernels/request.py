@@ -48,8 +48,14 @@ class Request:
     ) -> Tensor:
         """The kernel of some groups of parameters on both sides, in the layout asked for."""
         full = self.mode == "full"
-        how = {"symmetric": symmetric, "method": self.method, "block_bytes": block_bytes}
-        kernel = contracted(left, right, mode="full" if full else "trace", **how)
+        kernel = contracted(
+            left,
+            right,
+            mode="full" if full else "trace",
+            symmetric=symmetric,
+            method=self.method,
+            block_bytes=block_bytes,
+        )
         return kernel.permute(1, 0, 3, 2) if full and self.layout == "ncmd" else kernel
 
 
@@ -65,5 +71,5 @@ def _all_summed(found: Shares) -> Shares:
 def _summed(group: Group) -> Group:
     """The group of the one logit Σ_c f_c."""
     if isinstance(group, Outer):
-        return Outer(group.inputs, (sum(group.grads),))
+        return Outer(group.inputs, (sum(group.grads, group.grads[0].new_zeros(())),))
     return Direct(group.jacobian.sum(0, keepdim=True))

@@ -82,7 +82,8 @@ def aligned(
     ]
     if both:
         return {name: left[name] for name in both}, {name: right[name] for name in both}
-    return tuple({"": [_nothing(next(iter(side.values()))[0])]} for side in (left, right))
+    one, other = ({"": [_nothing(next(iter(side.values()))[0])]} for side in (left, right))
+    return one, other
 
 
 def _nothing(like: Group) -> Group:

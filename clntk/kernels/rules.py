@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,14 +27,15 @@ class Call:
         return tuple(change(g) for g in self.grads)
 
 
-Rule = Callable[[nn.Module, Call, frozenset[str]], list[Group]]
+Rule = Callable[[Any, Call, frozenset[str]], list[Group]]  # each of modules of its own kinds
+RuleT = TypeVar("RuleT", bound=Rule)
 RULES: dict[type[nn.Module], Rule] = {}
 
 
-def rule_for(*kinds: type[nn.Module]) -> Callable[[Rule], Rule]:
+def rule_for(*kinds: type[nn.Module]) -> Callable[[RuleT], RuleT]:
     """Declare the decorated function the rule of exactly these module types: a subclass may compute anything."""
 
-    def decorate(rule: Rule) -> Rule:
+    def decorate(rule: RuleT) -> RuleT:
         RULES.update(dict.fromkeys(kinds, rule))
         return rule
 
@@ -97,7 +99,7 @@ def transposed_convolution(
     if "weight" not in trained:
         return out
     n, groups = len(call.x), module.groups
-    size = (1, *call.x.shape[2:]) if call.x.ndim == 3 else call.x.shape[2:]
+    size = (1, call.x.shape[2]) if call.x.ndim == 3 else (call.x.shape[2], call.x.shape[3])
     u = call.x.reshape(n, groups, -1, size[0] * size[1]).permute(1, 0, 3, 2)
     grads = call.each(
         lambda g: _fed_patches(module, g, size).view(n, groups, -1, size[0] * size[1]).permute(1, 0, 3, 2)
@@ -105,19 +107,22 @@ def transposed_convolution(
     return [*(Outer(u[k], tuple(g[k] for g in grads)) for k in range(groups)), *out]
 
 
-def _fed_patches(module: nn.Module, grad: Tensor, size: tuple[int, int]) -> Tensor:
+def _fed_patches(
+    module: nn.ConvTranspose1d | nn.ConvTranspose2d, grad: Tensor, size: tuple[int, int]
+) -> Tensor:
     """The patches of output gradients that each input position feeds: (N, channels · kernel, *size)."""
-    options = {
+    lacking = {
         "kernel_size": 1,
         "dilation": 1,
         "padding": 0,
         "stride": 1,
     }  # and of the height that a series lacks
+    options: dict[str, tuple[int, int]]
     if grad.ndim == 3:
         grad = grad[:, :, None]
-        options = {name: (flat, *getattr(module, name)) for name, flat in options.items()}
+        options = {name: (flat, *getattr(module, name)) for name, flat in lacking.items()}
     else:
-        options = {name: getattr(module, name) for name in options}
+        options = {name: getattr(module, name) for name in lacking}
     patches = functional.unfold(grad, **options)
     # a large output padding leaves room for patches beyond the last input position: they are cut off
     room = [
@@ -148,7 +153,9 @@ def layer_norm(module: nn.LayerNorm | nn.RMSNorm, call: Call, trained: frozenset
 
 
 @rule_for(nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)
-def channel_norm(module: nn.Module, call: Call, trained: frozenset[str]) -> list[Group]:
+def channel_norm(
+    module: nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm, call: Call, trained: frozenset[str]
+) -> list[Group]:
     """y = w · x̂ + b, one scale a channel: J = Σ_t g_t x̂_t over positions (batch-norm by its running statistics)."""
     if isinstance(module, nn.GroupNorm):
         normal = functional.group_norm(call.x, module.num_groups, eps=module.eps)

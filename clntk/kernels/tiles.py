@@ -22,7 +22,7 @@ def row_blocks(rows: int, columns: int, symmetric: bool) -> Iterator[tuple[slice
 
 
 def output_blocks(
-    shape: tuple[int, int, int, int], symmetric: bool, step: int
+    shape: tuple[int, ...], symmetric: bool, step: int
 ) -> Iterator[tuple[int, slice, slice, slice]]:
     """Output c, at most ``step`` of its examples, and the outputs d and examples m to pair them with."""
     n_outputs, n, n_others, m = shape

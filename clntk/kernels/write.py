@@ -67,8 +67,14 @@ def write(
         refuse_beyond_disk(len(tiles) * tile_bytes(tiling_of(array), array.dtype), out.parent)
         with _filled(out, patches, engine, tiles) as done:
             console = Console(stderr=True)
-            how = {"console": console, "disable": not console.is_terminal, "transient": True}
-            for tile in track(done, "kernel tiles", total=len(tiles), **how):
+            for tile in track(
+                done,
+                "kernel tiles",
+                total=len(tiles),
+                console=console,
+                disable=not console.is_terminal,
+                transient=True,
+            ):
                 _refuse_lost(out, tile)
     return open_ntk(out)
 

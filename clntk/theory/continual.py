@@ -69,7 +69,8 @@ class TaskHistory:
 
     @staticmethod
     def _since_trained(values: np.ndarray) -> np.ndarray:
-        return np.where(np.tri(*values.shape, k=-1, dtype=bool), values, np.nan)
+        rows, columns = values.shape
+        return np.where(np.tri(rows, columns, k=-1, dtype=bool), values, np.nan)
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,7 @@ def _per_task(
 ) -> list[np.ndarray]:
     """One array (examples, C) for each task."""
     if values is None and sizes is not None:
+        assert outputs is not None  # where the sizes are known, so is C
         return [np.zeros((size, outputs)) for size in sizes]
     if values is None or not len(values) or (sizes is not None and len(values) != len(sizes)):
         count = "one" if sizes is None else f"{len(sizes)}"

@@ -63,5 +63,5 @@ def _moved_along(model: nn.Module, x: Tensor, alpha: Tensor, x_test: Tensor) -> 
         )
     with torch.no_grad():
         for parameter, step in zip(theta, moved, strict=True):
-            parameter += step
+            parameter.add_(step)
         return expansion(x_test)

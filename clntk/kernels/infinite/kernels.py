@@ -105,6 +105,7 @@ def _block(spec: InfiniteSpec, x1: Tensor, x2: Tensor, which: Which) -> Tensor:
     for layer in spec.layers:
         covariances = layer(covariances)
     if which == "ntk":
+        assert covariances.tangent is not None  # it was asked for
         return spec.output_scale**2 * covariances.tangent
     return (0.0 if spec.centred else spec.output_scale**2) * covariances.across
 
@@ -143,7 +144,7 @@ def _entries(spec: InfiniteSpec, x: Tensor) -> int:
     """The most covariances of one pair of examples that a layer holds."""
     if spec.positions == "none":
         return 1
-    size, most = tuple(x.shape[2:]), 1
+    size, most = (x.shape[2], x.shape[3]), 1
     for layer in spec.layers:
         if isinstance(layer, Convolution):
             top, bottom, left, right = layer.padding

@@ -1,6 +1,7 @@
 """The layers of an infinitely wide network, each a map of covariances."""
 
 from dataclasses import dataclass, replace
+from types import EllipsisType
 
 from torch import Tensor
 from torch.nn import functional
@@ -88,13 +89,13 @@ class Convolution:
         """
         pads = self.padding[:2], self.padding[2:]
         sides = zip(image, self.kernel, self.stride, pads, strict=True)
-        after = tuple((side + sum(pad) - kernel) // stride + 1 for side, kernel, stride, pad in sides)
-        if min(after) < 1:
+        height, width = ((side + sum(pad) - kernel) // stride + 1 for side, kernel, stride, pad in sides)
+        if min(height, width) < 1:
             raise DataError(
                 f"infinite width, Convolution: expected images at least as large as the kernel {self.kernel} after "
                 f"padding {self.padding}, found {image[0]} × {image[1]}; use fewer or smaller convolutions"
             )
-        return after
+        return height, width
 
     def __call__(self, c: Covariances) -> Covariances:
         return self.weights(c.each(lambda t: self._patch_means(t, c.spatial // 2)))
@@ -102,13 +103,14 @@ class Convolution:
     def _patch_means(self, t: Tensor, images: int) -> Tensor:
         """The mean over the offsets in a patch, the same offset in one image or in both."""
         top, bottom, left, right = self.padding
-        size = self.size(t.shape[-2:])
+        height, width = self.size((t.shape[-2], t.shape[-1]))
         t = functional.pad(t, (left, right, top, bottom) * images)
-        total = 0
+        total = t.new_zeros(())
         for down in range(self.kernel[0]):
             for along in range(self.kernel[1]):
-                at = (_steps(down, self.stride[0], size[0]), _steps(along, self.stride[1], size[1]))
-                total = total + t[(..., *at * images)]
+                at = (_steps(down, self.stride[0], height), _steps(along, self.stride[1], width))
+                where: tuple[EllipsisType | slice, ...] = (..., *at * images)
+                total = total + t[where]
         return total / (self.kernel[0] * self.kernel[1])
 
 

@@ -122,12 +122,12 @@ class Quadrature(Activation):
     @torch.no_grad()
     def _terms(self, left: Tensor, right: Tensor, transform: Tensor) -> int:
         """As many terms as leave out a negligible part of the second moments."""
-        worst = 0.0
+        worst = left.new_zeros(())
         for f in (left, right):
             moments = (f**2 @ transform[0])[..., None]  # h₀ = 1
             rest = 1 - (f @ transform.T).square().cumsum(-1) / moments
             rest = torch.where(moments > 0, rest, 0.0)
-            worst = torch.maximum(torch.as_tensor(worst, device=f.device), rest.flatten(0, -2).amax(0))
+            worst = torch.maximum(worst, rest.flatten(0, -2).amax(0))
         enough = (worst <= CONVERGED).nonzero()
         if len(enough):
             return int(enough[0]) + 1

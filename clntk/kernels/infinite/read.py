@@ -4,8 +4,9 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from clntk.errors import DataError
 from clntk.kernels.infinite.activations import activation_of
@@ -18,6 +19,20 @@ HAVE = "linear layers, convolutions, scalar activations, flattening and the mean
 _CENTRED = "output_scale.CentredOutput"
 _SCALED = (_CENTRED, "output_scale.ScaledOutput")
 _WRAPPERS = (*_SCALED, "frozen_features.FrozenFeatures")  # of a whole network
+
+
+# what is read of the modules that regimes make
+class _Wrapper(Protocol):
+    network: nn.Module
+
+
+class _Scaled(Protocol):
+    alpha: float
+
+
+class _Rescaled(Protocol):
+    inner: Tensor
+    outer: Tensor
 
 
 def read(model: nn.Module) -> InfiniteSpec:
@@ -41,8 +56,8 @@ def read(model: nn.Module) -> InfiniteSpec:
     while (wrapper := _regime_class(model)) in _WRAPPERS or isinstance(model, Linearized):
         if wrapper in _SCALED:
             _refuse_mean_field(model, name)
-            scale, centred = scale * model.alpha, True
-        model, name = model.network, f"{name}.network".lstrip(".")
+            scale, centred = scale * cast(_Scaled, model).alpha, True
+        model, name = cast(_Wrapper, model).network, f"{name}.network".lstrip(".")
     _refuse_shared(model)
     layers: list[Layer] = []
     for place, module in _parts(model, name):
@@ -100,7 +115,8 @@ def _factors(module: nn.Module) -> _Factors | None:
     """Those of a layer that a regime has rescaled; null for any other module."""
     if _regime_class(module) != "rescale.Rescaled":
         return None
-    return _Factors(float(module.inner * module.outer), float(module.outer))
+    found = cast(_Rescaled, module)
+    return _Factors(float(found.inner * found.outer), float(found.outer))
 
 
 def _weights(layer: nn.Linear | nn.Conv2d, factors: _Factors | None, where: str) -> Weights:
@@ -120,7 +136,8 @@ def _weights(layer: nn.Linear | nn.Conv2d, factors: _Factors | None, where: str)
     fan_in = math.prod(weight.shape[1:])
     factor_w, factor_b = (1.0, 1.0) if factors is None else (factors.weight, factors.bias)
     if factors is not None:
-        drawn_w, drawn_b = unit_or(drawn_w, weight.numel()), drawn_b and unit_or(drawn_b, bias.numel())
+        drawn_w = unit_or(drawn_w, weight.numel())
+        drawn_b = 0.0 if bias is None else drawn_b and unit_or(drawn_b, bias.numel())
         if drawn_w not in (0.0, 1.0):
             raise DataError(
                 f"{where}: expected unit weights, as in NTK parametrisation, found a root mean square of {drawn_w:.3g} "
@@ -148,11 +165,12 @@ def _convolution(layer: nn.Conv2d, weights: Weights, where: str) -> Convolution:
             )
     if layer.padding == "same":  # an odd zero goes behind, as torch does it
         (top, bottom), (left, right) = (((k - 1) // 2, k // 2) for k in layer.kernel_size)
-    elif layer.padding == "valid":
+    elif isinstance(layer.padding, str):  # "valid"
         top = bottom = left = right = 0
     else:
         (top, left), (bottom, right) = layer.padding, layer.padding
-    return Convolution(weights, layer.kernel_size, layer.stride, (top, bottom, left, right))
+    (height, width), (down, across) = layer.kernel_size, layer.stride
+    return Convolution(weights, (height, width), (down, across), (top, bottom, left, right))
 
 
 def _refuse_mean_field(model: nn.Module, name: str) -> None:
@@ -160,7 +178,9 @@ def _refuse_mean_field(model: nn.Module, name: str) -> None:
     Raises:
         DataError: for a scaled output that is not α (g(x; θ) − g(x; θ₀)) with a constant α.
     """
-    if _regime_class(model) != _CENTRED or any(_factors(m) is not None for m in model.network.modules()):
+    if _regime_class(model) != _CENTRED or any(
+        _factors(m) is not None for m in cast(_Wrapper, model).network.modules()
+    ):
         raise DataError(
             f"infinite width, module {name!r} ({type(model).__name__}): expected a network whose kernel stays where it "
             "starts as the width grows, found mean-field scaling, whose features move at any width; take standard, "
