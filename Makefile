@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slurm bench-ntk bench-training bench-scale replications replications-quick docs dist lint clean
+.PHONY: demo test test-oldest test-slurm bench-ntk bench-training bench-scale replications replications-quick docs dist lint clean
 
 demo: $(VENV)/.installed  ## rich against lazy on five permuted-digit tasks, training to report
 	$(BIN)/clntk run digits_rich_vs_lazy --store runs/demo
@@ -11,6 +11,12 @@ demo: $(VENV)/.installed  ## rich against lazy on five permuted-digit tasks, tra
 
 test: $(VENV)/.installed  ## the whole default test-suite
 	$(BIN)/python -m pytest
+
+test-oldest: $(VENV)/.installed  ## the same with the oldest releases of what clntk needs, in .venv-oldest
+	$(BIN)/python -m pip install --quiet uv
+	$(PYTHON) -m venv .venv-oldest
+	$(BIN)/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable '.[test]'
+	.venv-oldest/bin/python -m pytest -W default
 
 test-slurm: $(VENV)/.installed  ## a sweep through a real SLURM, started on this machine alone: as root, with slurm-wlm and munge
 	$(BIN)/python -m pytest -n 0 -m slow -rs tests/distributed/test_slurm.py

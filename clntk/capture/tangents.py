@@ -91,7 +91,7 @@ def gradient_products(network: nn.Module, inputs: Inputs, losses: Mapping[str, T
         for layer, own in names.items()
     }
     return xr.DataArray(
-        torch.stack([g @ g.T for g in flat.values()]).cpu().numpy(),
+        torch.stack([g @ g.T for g in flat.values()]).detach().cpu().numpy(),
         dims=(LAYER, EVAL_TASK, OTHER_TASK),
         coords={LAYER: list(names), EVAL_TASK: list(inputs), OTHER_TASK: list(inputs)},
     )

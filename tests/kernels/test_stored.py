@@ -490,10 +490,9 @@ def test_a_mask_that_is_not_saved_tells_networks_apart(tmp_path):
 def test_a_second_writer_is_told(tmp_path):
     out = tmp_path / "k"
     with FileLock(tmp_path / ".k.lock"):
-        before = snapshot(tmp_path)
         with pytest.raises(DataError, match=r"k: another process is writing this kernel; wait for it"):
             clntk.empirical_ntk(net(), inputs(), out=out)
-        assert snapshot(tmp_path) == before
+        assert [path.name for path in tmp_path.iterdir()] == [".k.lock"]
     assert clntk.empirical_ntk(net(), inputs(), out=out).shape == (N, C, N, C)
 
 
