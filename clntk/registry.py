@@ -281,7 +281,8 @@ def _module_name(path: Path) -> str:
 
 def used() -> list[Path]:
     """The files of components that were loaded with :func:`use`, in order."""
-    return [Path(module.__file__) for name, module in sys.modules.items() if name.startswith(_USED)]
+    modules = [module for name, module in sys.modules.items() if name.startswith(_USED)]
+    return [Path(module.__file__) for module in modules if module.__file__ is not None]
 
 
 def load_file(path: Path, module_name: str) -> ModuleType:
@@ -289,6 +290,8 @@ def load_file(path: Path, module_name: str) -> ModuleType:
     if module_name in sys.modules:
         return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ClntkError(f"{path}: expected a Python file, with a name that ends in .py, found another kind")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:

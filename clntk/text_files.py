@@ -85,14 +85,16 @@ def refuse_bomb(text: str) -> None:
     """
     sizes: dict[str, tuple[int, int]] = {}  # anchor → values, depth of what it names
     open_nodes: list[tuple[str | None, int, int]] = [(None, 0, 0)]
+    found: tuple[int, int] | None
     for event in yaml.parse(text, Loader=LOADER):
         if isinstance(event, _OPENING):
             open_nodes.append((event.anchor, 1, 1))
             found = None
         elif isinstance(event, _CLOSING):
-            anchor, *found = open_nodes.pop()
+            anchor, count, depth = open_nodes.pop()
+            found = (count, depth)
             if anchor:
-                sizes[anchor] = tuple(found)
+                sizes[anchor] = found
         elif isinstance(event, yaml.ScalarEvent):
             found = (1, 1)
             if event.anchor:

@@ -404,3 +404,11 @@ def test_the_package_names_what_it_offers():
         clntk.runn  # noqa: B018
     assert clntk.register is registry.register
     assert set(clntk.__all__) == set(dir(clntk))
+
+
+def test_a_file_that_is_no_python_file_is_refused(tmp_path):
+    (tmp_path / "components.txt").write_text("")
+    with pytest.raises(
+        ClntkError, match=r"components\.txt: expected a Python file, with a name that ends in \.py"
+    ):
+        registry.use(tmp_path / "components.txt")

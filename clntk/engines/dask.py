@@ -51,7 +51,8 @@ class Dask:
         from cloudpickle import dumps
 
         cells = list(cells)
-        topic, inbox = f"clntk-{uuid4().hex}", SimpleQueue()
+        topic = f"clntk-{uuid4().hex}"
+        inbox: SimpleQueue[Any] = SimpleQueue()  # of messages and futures
         self.client.subscribe_topic(topic, lambda event: inbox.put(event[1]))
         # the scheduler keeps the work: were it an argument of all cells, each would have it, or all hang on one worker
         self.client.set_metadata(topic, dumps(work))

@@ -1,6 +1,7 @@
 """What kernels foretold beside what happened: forgetting point by point, and outputs phase by phase."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -59,7 +60,7 @@ def _points(
     left, right = limits["xlim"]
     known = part.dropna(subset=[PREDICTED, ACTUAL])
     axis.axline((0, 0), slope=1, color="0.4", linewidth=1, linestyle="--", zorder=1)
-    looks = {"s": 18, "alpha": 0.7, "edgecolors": "white", "linewidths": 0.4}
+    looks: dict[str, Any] = {"s": 18, "alpha": 0.7, "edgecolors": "white", "linewidths": 0.4}
     for condition, colour in palette(conditions).items():
         own = known[known[CONDITION] == condition]
         for marker, rows in (

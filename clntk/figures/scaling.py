@@ -1,6 +1,7 @@
 """Quantities that grow as powers of a setting, beside the power that is expected; and outputs beside closed forms."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +15,7 @@ from clntk.figures.style import LETTERS, logarithmic, palette, wrapped
 from clntk.measures.closed_form import EXAMPLE
 from clntk.stats.in_time import NETWORK
 
-EXPECTED = {"color": "0.35", "linewidth": 1.1, "linestyle": "--"}
+EXPECTED: dict[str, Any] = {"color": "0.35", "linewidth": 1.1, "linestyle": "--"}
 CLOSED = {"empirical": "-", "infinite": ":"}  # how lines of closed forms look
 _ABOVE = 1.7  # times the data: where the line of the expected slope is drawn
 
@@ -85,9 +86,8 @@ def beside_closed_form(axis: plt.Axes, table: pd.DataFrame, *, title: str, label
 
 def guides(names: Mapping[str, str]) -> dict[str, Line2D]:
     """The legend's handles of lines that are no conditions: what each style stands for → the style."""
-    return {
-        name: Line2D([], [], **EXPECTED)
-        if look == "expected"
-        else Line2D([], [], color="0.35", linestyle=look)
+    looks: dict[str, dict[str, Any]] = {
+        name: EXPECTED if look == "expected" else {"color": "0.35", "linestyle": look}
         for name, look in names.items()
     }
+    return {name: Line2D([], [], **look) for name, look in looks.items()}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from textwrap import fill
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -18,7 +18,8 @@ PAGE = 7.2
 UNTRAINED = "#999999"  # the colour of what was not trained
 CHANCE = "#222222"  # and of what chance would give
 LETTERS = 20  # of a vertical axis' label in one line: more would not fit a panel's height
-GUIDE = {"color": "0.75", "linewidth": 0.8, "linestyle": ":", "zorder": 0}  # lines that are no data
+# of lines that are no data
+GUIDE: dict[str, Any] = {"color": "0.75", "linewidth": 0.8, "linestyle": ":", "zorder": 0}
 
 _RC = {
     "figure.dpi": 110,
@@ -46,7 +47,8 @@ _RC = {
 @contextmanager
 def house_style() -> Iterator[None]:
     """Figures made inside look like clntk's; the user's own settings come back afterwards."""
-    with mpl.rc_context({**sns.axes_style("ticks"), **_RC}):
+    settings: dict[Any, Any] = {**sns.axes_style("ticks"), **_RC}  # to matplotlib's stubs a key is no string
+    with mpl.rc_context(settings):
         yield
 
 
@@ -116,7 +118,7 @@ def legend(
         others: further entries: what a marker or a dashed line means.
     """
     colours = palette(conditions)
-    looks = [
+    looks: list[dict[str, Any]] = [
         {"marker": markers[name], "markersize": 5.5, "linestyle": ""}
         if markers
         else {"marker": "o", "markersize": 3.5}

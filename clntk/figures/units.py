@@ -1,10 +1,12 @@
 """Single units: how selective each one is, and how many belong to one task."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Literal, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.collections import Collection
 
 from clntk.axes import CHECKPOINT, CONDITION, INIT, LAYER
 from clntk.figures.style import GUIDE, UNTRAINED, palette, wrapped
@@ -52,17 +54,25 @@ def rainclouds(
     axis.set_ylabel(label)
 
 
-def _half(axis: plt.Axes, x: float, values: Sequence[float], width: float, side: str, colour: tuple) -> None:
+def _half(
+    axis: plt.Axes,
+    x: float,
+    values: pd.Series | np.ndarray,
+    width: float,
+    side: Literal["low", "high"],
+    colour: str | tuple[float, float, float],
+) -> None:
     """One half of a violin with its quartiles; nothing for no values."""
     values = np.asarray(values, dtype=float)
     if not len(values):
         return
     parts = axis.violinplot(values, [x], widths=width * 0.95, side=side, showextrema=False)
-    for body in parts["bodies"]:
+    for body in cast(Iterable[Collection], parts["bodies"]):  # a list, by the stubs one collection
         body.set(facecolor=colour, alpha=0.45, linewidth=0)
     reach = 0.2 * width if side == "high" else -0.2 * width
+    left, right = sorted((x, x + reach))
     for quartile, line in zip(np.percentile(values, [25, 50, 75]), (0.8, 2.0, 0.8), strict=True):
-        axis.hlines(quartile, *sorted((x, x + reach)), color=colour, linewidth=line)
+        axis.hlines(quartile, left, right, color=colour, linewidth=line)
 
 
 def class_bars(axis: plt.Axes, fractions: pd.DataFrame, *, conditions: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """How far a network in training is from the closed form under a kernel that does not move."""
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, cast
 
 import numpy as np
 import xarray as xr
@@ -44,7 +44,16 @@ def closed_form_departure(
         )
     actual, predicted = found["actual"], found["predicted"].sel({KERNEL: kernel}, drop=True)
     off, moved = (
-        np.sqrt(np.square(actual - other).sum([EXAMPLE, OUTPUT], skipna=False))
+        norm(actual - other, [EXAMPLE, OUTPUT], skipna=False)
         for other in (predicted, actual.isel({CHECKPOINT: 0}, drop=True))
     )
     return (off / moved.where(moved > 0)).rename("closed_form_departure")
+
+
+def norm(
+    values: xr.DataArray, dims: Sequence[str], *, skipna: bool | None = None, min_count: int | None = None
+) -> xr.DataArray:
+    """The Euclidean norm over dimensions; NaN counts as in a sum."""
+    # numpy's stubs say that its functions leave labels out, which they do not
+    squares = cast(xr.DataArray, np.square(values)).sum(dims, skipna=skipna, min_count=min_count)
+    return cast(xr.DataArray, np.sqrt(squares))

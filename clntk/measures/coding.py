@@ -69,7 +69,7 @@ def jaccard_by_chance(sizes: np.ndarray, n: int) -> np.ndarray:
     expected = np.full((len(sizes), len(sizes)), np.nan)
     for s, t in np.ndindex(expected.shape):
         if sizes[s] + sizes[t] > 0:
-            shared = np.arange(min(sizes[s], sizes[t]) + 1)
+            shared = np.arange(int(min(sizes[s], sizes[t])) + 1)
             overlap = shared / (sizes[s] + sizes[t] - shared)
             expected[s, t] = overlap @ hypergeom(n, sizes[s], sizes[t]).pmf(shared)
     return expected
@@ -159,7 +159,7 @@ def top_unit_overlap(
     Raises:
         DataError: if there are no layers, or activations that are not finite.
     """
-    tasks = next(iter(activations.values()))[EVAL_TASK].values if activations else []
+    tasks = next(iter(activations.values()))[EVAL_TASK].values if activations else np.empty(0)
 
     def measured(values: np.ndarray) -> Columns:
         top = top_units(_response(values), share)

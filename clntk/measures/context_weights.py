@@ -25,14 +25,19 @@ def context_correlation(weights: Mapping[str, xr.DataArray], probes: xr.Dataset)
         probes: the probe sets, whose attributes say which inputs tell the context.
 
     Raises:
-        DataError: for a stream without context inputs, or a network without a linear layer that reads the inputs.
+        DataError: for a stream without inputs for two contexts or more, or a network without a linear layer that reads
+            the inputs.
 
     Source: Flesch et al. 2022, Neuron 110:1258 (contexts in opposition).
     """
     groups = json.loads(probes.attrs.get("input_groups", "{}"))
-    if CONTEXT not in groups:
+    first, end = groups.get(CONTEXT, (0, 0))
+    if end - first < 2:
+        found = (
+            f"{CONTEXT} with {end - first} input" if CONTEXT in groups else ", ".join(groups) or "no groups"
+        )
         raise DataError(
-            f"context_correlation: expected inputs that tell the context, found {', '.join(groups) or 'no groups'}; "
+            f"context_correlation: expected inputs that tell the context, one for each of two or more, found {found}; "
             "give the stream a cue (stream.cue)"
         )
     features = int(np.prod(probes["inputs"].shape[2:]))
@@ -42,15 +47,14 @@ def context_correlation(weights: Mapping[str, xr.DataArray], probes: xr.Dataset)
             f"context_correlation: expected a linear layer of {features} inputs, found none; it is for networks such "
             "as mlp"
         )
-    columns = slice(*groups[CONTEXT])
-    found = [_mean_correlation(w[:, columns]) for w in layers[0].transpose(CHECKPOINT, ...).values]
+    means = [_mean_correlation(w[:, first:end]) for w in layers[0].transpose(CHECKPOINT, ...).values]
     coords = layers[0][CHECKPOINT].coords
-    return xr.DataArray(found, dims=[CHECKPOINT], coords=coords, name="context_correlation")
+    return xr.DataArray(means, dims=[CHECKPOINT], coords=coords, name="context_correlation")
 
 
 def _mean_correlation(weights: np.ndarray) -> float:
     """Of weights (units, contexts): the mean over pairs of contexts."""
     if (weights.std(axis=0) == 0).any():
         return float("nan")
-    table = np.corrcoef(weights.astype(np.float64), rowvar=False)
+    table = np.asarray(np.corrcoef(weights.astype(np.float64), rowvar=False))
     return float(table[np.triu_indices(len(table), 1)].mean())

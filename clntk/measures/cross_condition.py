@@ -95,7 +95,7 @@ def _one_of_each_label(
     """Which examples are held out, for every choice of one condition of each label, or for some drawn ones."""
     by_label = [np.unique(conditions[labels == label]) for label in np.unique(labels)]
     if prod(map(len, by_label)) <= MOST_SPLITS:
-        choices = product(*by_label)
+        choices: Iterator[tuple[Any, ...]] = product(*by_label)
     else:
         choices = (tuple(rng.choice(those) for those in by_label) for _ in range(MOST_SPLITS))
     return (np.isin(conditions, chosen) for chosen in choices)

@@ -11,11 +11,11 @@ import numpy as np
 import xarray as xr
 
 from clntk.axes import CHECKPOINT, EVAL_TASK, LAYER, OTHER_PROBE, OTHER_TASK, PROBE
-from clntk.measures.summary import Result
+from clntk.measures.summary import SameKind
 from clntk.registry import register
 
 
-def between_tasks(result: Result) -> Result:
+def between_tasks(result: SameKind) -> SameKind:
     """Only pairs of different tasks: what a task has in common with itself is known, and would hide the rest."""
     return result.where(result[EVAL_TASK] != result[OTHER_TASK])
 

@@ -1,5 +1,7 @@
 """Whether the logits that orthogonal gradient descent keeps stay where they are."""
 
+from typing import cast
+
 import numpy as np
 import xarray as xr
 
@@ -38,9 +40,11 @@ def kept_forgetting(kept_outputs: xr.Dataset) -> xr.Dataset:
         return values.where(earlier).sum(KEPT, min_count=1)
 
     moved, learned = kept_outputs["logit"] - then["logit"], then["logit"] - start["logit"]
-    learning = total(np.square(learned).broadcast_like(moved))
+    # numpy's stubs say that its functions leave labels out, which they do not
+    squares, of_learning = (cast(xr.DataArray, np.square(change)) for change in (moved, learned))
+    learning = total(of_learning.broadcast_like(moved))
     found = {
         "loss": (kept_outputs["loss"] - then["loss"]).where(earlier).mean(KEPT),
-        "drift": np.sqrt(total(np.square(moved)) / learning.where(learning > 0)),
+        "drift": np.sqrt(total(squares) / learning.where(learning > 0)),
     }
     return xr.Dataset(found).isel({CHECKPOINT: slice(1, None)})

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from clntk.axes import CHECKPOINT, EVAL_TASK, OUTPUT, PROBE
+from clntk.measures.closed_form import norm
 from clntk.measures.predicted_change import learned_before
 from clntk.measures.predicted_forgetting import HEADS, example_losses
 from clntk.measures.stimuli import TARGETS
@@ -91,7 +92,7 @@ def forecast_forgetting(
     """
     found = judged(kernel_forecast, probes).sel({KERNEL: kernel}, drop=True)
     predicted, actual = found["predicted_forgetting"], found["actual_forgetting"]
-    missed, lost = (np.sqrt(np.square(x).sum(EVAL_TASK, min_count=1)) for x in (predicted - actual, actual))
+    missed, lost = (norm(x, [EVAL_TASK], min_count=1) for x in (predicted - actual, actual))
     return xr.Dataset({"predicted": predicted, "actual": actual, "error": missed / lost.where(lost > 0)})
 
 
@@ -108,7 +109,7 @@ def _losses(kernel_forecast: xr.Dataset, probes: xr.Dataset, name: str) -> xr.Da
 
 def _departure(kernel_forecast: xr.Dataset) -> xr.DataArray:
     off, moved = (
-        np.sqrt(np.square(kernel_forecast[end] - kernel_forecast[begin]).sum([PROBE, OUTPUT], skipna=False))
+        norm(kernel_forecast[end] - kernel_forecast[begin], [PROBE, OUTPUT], skipna=False)
         for begin, end in (("predicted", "actual"), ("start", "actual"))
     )
     return (off / moved.where(moved > 0)).transpose(KERNEL, *_PHASES)

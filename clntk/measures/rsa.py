@@ -22,7 +22,7 @@ ModelName = Literal["grid", "orthogonal", "parallel", "diagonal"]
 
 
 def model_codes(
-    features: Mapping[Hashable, Any], contexts: Sequence[Hashable], *, offset: float = 1.0
+    features: Mapping[Hashable, Any], contexts: Sequence[Hashable] | np.ndarray, *, offset: float = 1.0
 ) -> dict[str, np.ndarray]:
     """Coordinates of model codes for stimuli in contexts, in each of which another feature decides.
 
@@ -149,6 +149,8 @@ def _codes(probes: xr.Dataset, models: Sequence[ModelName], offset: float) -> di
     if features is None:
         return {}
     n_probes, n_tasks = features.shape
-    by_context = {t: np.tile(column, n_tasks) for t, column in enumerate(features.T)}
+    by_context: dict[Hashable, np.ndarray] = {
+        t: np.tile(column, n_tasks) for t, column in enumerate(features.T)
+    }
     codes = model_codes(by_context, np.repeat(np.arange(n_tasks), n_probes), offset=offset)
     return {name: codes[name] for name in models}

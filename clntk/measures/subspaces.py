@@ -174,7 +174,7 @@ def task_subspaces(
 
     Source: Elsayed et al. 2016 (alignment index), Björck & Golub 1973 (principal angles).
     """
-    labels = next(iter(activations.values()))[EVAL_TASK].values if activations else []
+    labels = next(iter(activations.values()))[EVAL_TASK].values if activations else np.empty(0)
 
     def measured(values: np.ndarray) -> Columns:
         spaces = [_subspace(task, variance) for task in values]

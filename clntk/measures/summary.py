@@ -5,6 +5,7 @@ A measure that the rule does not suit registers a ``scalar`` of its own, which f
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import xarray as xr
@@ -12,6 +13,7 @@ import xarray as xr
 from clntk.axes import CHECKPOINT
 
 Result = xr.DataArray | xr.Dataset
+SameKind = TypeVar("SameKind", xr.DataArray, xr.Dataset)  # of functions that give back what they are given
 
 NUMERIC_KINDS = "biuf"  # NumPy's letters for bool, signed, unsigned and floating
 

@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 from importlib.resources import files
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import OmegaConf
@@ -124,7 +124,7 @@ def written_out(given: Iterable[str], where: str) -> dict[str, Any]:
     if wrong:
         raise ProtocolError(where, wrong)
     try:
-        return OmegaConf.to_container(OmegaConf.from_dotlist(given))
+        return _plain(OmegaConf.from_dotlist(given))
     except NOT_YAML as error:
         raise ProtocolError(where, [_not_yaml("(options)", error)]) from error
 
@@ -165,7 +165,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ProtocolError(str(path), [_not_yaml("(file)", error)]) from error
     if not OmegaConf.is_dict(config):
         raise ProtocolError(str(path), [Problem("(file)", "a mapping of keys", type(config).__name__)])
-    return OmegaConf.to_container(config)
+    return _plain(config)
 
 
 def _merged(raw: dict[str, Any], where: str, overrides: list[str], *, quick: bool = False) -> dict[str, Any]:
@@ -174,11 +174,16 @@ def _merged(raw: dict[str, Any], where: str, overrides: list[str], *, quick: boo
         # bare names are written out first, so that model.width=64 can reach into model: mlp
         config = OmegaConf.create(normalised(raw))
         of_quick = list(config.get("quick") or []) if quick else []
-        config = OmegaConf.merge(config, written_out([*of_quick, *overrides], where))
-        refuse_calls(OmegaConf.to_container(config))
-        return OmegaConf.to_container(config, resolve=True)
+        merged = OmegaConf.merge(config, written_out([*of_quick, *overrides], where))
+        refuse_calls(_plain(merged))
+        return _plain(merged, resolve=True)
     except NOT_YAML as error:
         raise ProtocolError(where, [_not_yaml("(file)", error)]) from error
+
+
+def _plain(config: Any, *, resolve: bool = False) -> dict[str, Any]:
+    """OmegaConf's mapping as Python's."""
+    return cast(dict[str, Any], OmegaConf.to_container(config, resolve=resolve))
 
 
 def _not_yaml(where: str, error: Exception) -> Problem:

@@ -116,6 +116,11 @@ def _leaves(key: str, value: Any) -> dict[str, Any]:
     return {k: v for name, part in value.items() for k, v in _leaves(f"{key}.{name}", part).items()}
 
 
+def name_of(component: Mapping[str, Any]) -> str:
+    """The name of a component written as one mapping: a text, as every spec's is."""
+    return component["name"]
+
+
 def options_of(component: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a component written as one mapping: everything but its name."""
     return {key: value for key, value in component.items() if key != "name"}

@@ -15,7 +15,10 @@ def scripts() -> tuple[Markup, ...]:
     import vl_convert
 
     own = files("clntk.report").joinpath("page.js").read_text(encoding="utf-8")
-    return tuple(Markup(_embeddable(code)) for code in (vl_convert.javascript_bundle(None), own))
+    return tuple(
+        Markup(_embeddable(code))
+        for code in (vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"), own)
+    )
 
 
 def policy(code: tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ import io
 import random
 from pathlib import Path
 from pickle import UnpicklingError  # what torch.load raises; nothing is unpickled
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,9 @@ from clntk.runs.files import write_atomic
 
 def generator_state() -> dict[str, Any]:
     """The states of all global generators that training may draw from, as plain values and tensors."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002  (Avalanche draws from it)
+    state = np.random.get_state()  # noqa: NPY002  (Avalanche draws from it)
+    # numpy's stubs have it a dictionary too, which it is not unless asked for
+    kind, keys, position, has_gauss, cached = cast(tuple[str, np.ndarray, int, int, float], state)
     version, internal, gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),

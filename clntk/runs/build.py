@@ -46,7 +46,8 @@ def untrained(spec: RunSpec, shape: TaskShape) -> Regime:
 
 def training_of(spec: RunSpec) -> Training:
     """The options of a spec's strategy that all strategies share."""
-    return Training(**{f.name: spec.strategy[f.name] for f in fields(Training) if f.name in spec.strategy})
+    options: dict[str, Any] = spec.strategy
+    return Training(**{f.name: options[f.name] for f in fields(Training) if f.name in options})
 
 
 def _check_optimizer(spec: RunSpec, regime: Regime) -> None:

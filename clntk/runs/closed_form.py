@@ -94,6 +94,7 @@ def _followed(kernel: np.ndarray, start: np.ndarray, y: np.ndarray, phases: list
                 fit = kernel_dynamics(
                     seen[own], y[own], descent, start=f[own], test_kernel=seen, test_start=f
                 )
+            assert fit.test is not None  # it was asked for
             f = fit.test[0]
         rows.append(f if np.abs(f).max() < DIVERGED else f * np.nan)
     return np.stack(rows)

@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from filelock import Timeout
 
@@ -94,7 +95,7 @@ def _attempt(spec: RunSpec, store: RunStore, listener: Listener) -> Turns:
     except Exception as error:
         if isinstance(error, StoreError) or is_refusal(error, store.root):
             raise
-        failure = {
+        failure: dict[str, Any] = {
             "reason": str(error),
             "kind": type(error).__name__,
             "repeatable": isinstance(error, ClntkError),

@@ -16,7 +16,7 @@ from clntk.errors import StoreError
 # the C library's, where PyYAML was built with it: ten times faster
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
-_WHY = {
+_WHY: dict[int | None, str] = {  # an OSError may be without a number
     errno.EROFS: "the disk is read-only",
     errno.EACCES: "permission denied",
     errno.EPERM: "not permitted",

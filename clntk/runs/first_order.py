@@ -10,7 +10,7 @@ from clntk.axes import CHECKPOINT, EVAL_TASK, INIT, STEP
 from clntk.capture.look import Look
 from clntk.capture.tangents import gradient_products, linearised_outputs, output_change
 from clntk.errors import DataError
-from clntk.measures.summary import Result
+from clntk.measures.summary import SameKind
 from clntk.runs.build import training_of, untrained
 from clntk.runs.opened import Run
 
@@ -114,7 +114,7 @@ def step_size(run: Run, examples: int, phase: int | None = None) -> float:
     return rate
 
 
-def _joined(run: Run, rows: Iterable[Result], first: int = 0) -> Result:
+def _joined(run: Run, rows: Iterable[SameKind], first: int = 0) -> SameKind:
     """Rows along the run's checkpoints from the ``first`` on, with their steps and tasks."""
     joined = xr.concat(list(rows), dim=CHECKPOINT, coords="minimal", compat="override", join="exact")
     labels = run.fact("outputs")[CHECKPOINT].isel({CHECKPOINT: slice(first, None)})

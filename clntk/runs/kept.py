@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import xarray as xr
@@ -34,7 +35,7 @@ class Directions:
             network: in double precision and eval mode.
             logits: drawn after that phase.
         """
-        options = run.spec.strategy
+        options: dict[str, Any] = run.spec.strategy
         if options["name"] not in KEEPING:
             return self
         rows = logit_gradients(network, logits.x.double(), logits.outputs, run.probe_sets.stream.outputs)

@@ -119,7 +119,7 @@ def lesions(run: Run) -> dict[str, xr.Dataset]:
 
 def _joined(parts: list[xr.Dataset], dim: str) -> xr.Dataset:
     """The layers' parts side by side; what was intact is the same in all of them."""
-    intact = [name for name in parts[0].data_vars if name.startswith("intact")]
+    intact = [name for name in parts[0].data_vars if str(name).startswith("intact")]
     rest = [part.drop_vars(intact) for part in parts]
     joined = xr.concat(rest, dim=dim, data_vars="all", coords="minimal", compat="override")
     return joined.assign(parts[0][intact].drop_vars([UNIT, LAYER], errors="ignore"))

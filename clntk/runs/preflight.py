@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from clntk import registry
 from clntk.errors import ClntkError, DataError, Problem, ProtocolError
-from clntk.protocol.spec import RunSpec, options_of
+from clntk.protocol.spec import RunSpec, name_of, options_of
 from clntk.runs.build import build, training_of
 from clntk.strategies.learner import Setup
 from clntk.strategies.requirements import check
@@ -51,7 +51,7 @@ def _fit(spec: RunSpec) -> None:
     training.make_loss(built.stream)
     _refuse_answers(spec, built.stream)
     _refuse_looks(spec, built.stream)
-    strategy = registry.get("strategy", spec.strategy["name"]).function
+    strategy = registry.get("strategy", name_of(spec.strategy)).function
     own = {key: value for key, value in options_of(spec.strategy).items() if key not in vars(training)}
     check(strategy, Setup(built.regime.model, built.stream), training, own)
 
@@ -64,7 +64,7 @@ def _refuse_looks(spec: RunSpec, stream: TaskStream) -> None:
     looks = [phase.until for phase in stream.phases if phase.until is not None]
     if not looks:
         return
-    if not registry.get("strategy", spec.strategy["name"]).traits.get("cut"):
+    if not registry.get("strategy", name_of(spec.strategy)).traits.get("cut"):
         cut = [
             name for name in registry.names("strategy") if registry.get("strategy", name).traits.get("cut")
         ]
@@ -84,9 +84,9 @@ def _refuse_answers(spec: RunSpec, stream: TaskStream) -> None:
         DataError: for measures that count right answers on a stream whose targets do not say what is right.
     """
     counting = [
-        measure["name"]
+        name_of(measure)
         for measure in spec.measures
-        if registry.get("measure", measure["name"]).traits.get("answers") and measure.get("of") != "loss"
+        if registry.get("measure", name_of(measure)).traits.get("answers") and measure.get("of") != "loss"
     ]
     if counting and stream.accuracy == "none":
         raise DataError(

@@ -1,10 +1,11 @@
 """A published run's networks and probe sets, from its folder alone: no data is loaded, nothing is trained."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from clntk import limits
 from clntk.axes import EVAL_TASK
 from clntk.capture.look import hidden_layers
 from clntk.errors import StoreError
-from clntk.protocol.spec import RunSpec
+from clntk.protocol.spec import RunSpec, name_of
 from clntk.runs.build import component, training_of, untrained
 from clntk.runs.used import refuse_unnamed_or_changed
 from clntk.shape import TaskShape
@@ -83,7 +84,7 @@ class ProbeSets:
 
 
 def stored_probe_sets(
-    spec: RunSpec, probes: xr.Dataset, attrs: Mapping[str, object], names: list[str], where: Path
+    spec: RunSpec, probes: xr.Dataset, attrs: Mapping[Hashable, Any], names: list[str], where: Path
 ) -> ProbeSets:
     """The probe sets of a run as they were published.
 
@@ -139,7 +140,7 @@ def rebuild(spec: RunSpec, tensors: Mapping[str, Tensor], stream: TaskStream, wh
         StoreError: if model and regime, as they are now, have other parameters or buffers than those stored, or are a
             user's own and have changed.
     """
-    refuse_unnamed_or_changed(spec, ("model", spec.model["name"]), ("regime", spec.regime_options["name"]))
+    refuse_unnamed_or_changed(spec, ("model", name_of(spec.model)), ("regime", name_of(spec.regime_options)))
     _refuse_larger(spec, tensors, stream.shape, where)
     network = untrained(spec, stream.shape).model
     _restore_gates(network, tensors, stream.shape)

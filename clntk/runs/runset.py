@@ -11,7 +11,7 @@ import xarray as xr
 from clntk import registry
 from clntk.axes import CONDITION, REGIME, RUN, SEED
 from clntk.errors import DataError, StoreError, did_you_mean
-from clntk.protocol.spec import RunSpec, options_of
+from clntk.protocol.spec import RunSpec, name_of, options_of
 from clntk.runs.conditions import Conditions
 from clntk.runs.opened import Run
 from clntk.runs.store import RunStore, Standing, State
@@ -111,6 +111,7 @@ class RunSet:
     @property
     def table(self) -> pd.DataFrame:
         """A row for each run of the store, finished or not: run, protocol, regime, seed, sweep columns, state."""
+        specs: dict[str, tuple[RunSpec | None, State]]
         specs = {run.run_id: (run.spec, State.DONE) for run in self}
         specs |= {s.run_id: (s.spec, s.state) for s in self.others}
         axes = self.axes
@@ -232,12 +233,22 @@ class RunSet:
         return pd.concat(tables, ignore_index=True)
 
     def default_measures(self) -> list[dict[str, Any]]:
-        """The measures that the runs' protocol lists, or else every measure whose facts all runs recorded."""
+        """The measures that the runs' protocol lists, or else every measure that can be taken of all runs."""
         listed = {repr(m): m for run in self for m in run.spec.measures}
         if listed:
             return list(listed.values())
         recorded = set.intersection(*(_recorded(run) for run in self)) if self.runs else set()
-        return [{"name": name} for name in registry.names("measure") if _needs(name) <= recorded]
+        able = [{"name": name} for name in registry.names("measure") if _needs(name) <= recorded]
+        return [measure for measure in able if self._can_be_asked(measure)]
+
+    def _can_be_asked(self, measure: dict[str, Any]) -> bool:
+        """Whether the measure is for tasks and networks such as these."""
+        try:
+            for run in self:
+                self.result(run, measure)
+        except DataError:
+            return False
+        return True
 
     def _measurable(self, run: Run, measures: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The measures whose facts the run recorded; one that no run can have stays, for the error that it gives."""
@@ -317,7 +328,7 @@ def unfinished(runs: RunSet) -> list[RunSpec]:
 
 def _recorded(run: Run) -> set[str]:
     """The facts that a run has on disk."""
-    return {"metrics", "losses", "schedule", "probes", *(probe["name"] for probe in run.spec.probes)}
+    return {"metrics", "losses", "schedule", "probes", *map(name_of, run.spec.probes)}
 
 
 def _needs(measure: str) -> set[str]:

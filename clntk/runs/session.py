@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from clntk.errors import Diverged
-from clntk.protocol.spec import RunSpec, options_of
+from clntk.protocol.spec import RunSpec, name_of, options_of
 from clntk.runs.boundary import (
     generator_state,
     load_state,
@@ -87,7 +87,7 @@ class Session:
         device = torch.device(self.spec.device)
         capture = Capture(
             built.regime.model,
-            {probe["name"]: options_of(probe) for probe in self.spec.probes},
+            {name_of(probe): options_of(probe) for probe in self.spec.probes},
             inputs={task.name: task.probe.x.to(device) for task in built.stream.tasks},
         )
         plugin = CapturePlugin(capture, [], self._on_record)

@@ -56,6 +56,7 @@ def execute_together(
     while waiting:
         with quiet_threads(), ExitStack() as in_progress:
             for run in _all_at_once(_started(waiting, store, listener, in_progress)):
+                assert run.outcome is not None  # it has come to its end
                 outcomes[run.outcome.run_id] = run.outcome
     return [outcomes[spec.run_id] for spec in specs]
 
@@ -68,6 +69,12 @@ class _Run:
         self.generators = generator_state()
         self.session: Session | None = None
         self.outcome: Outcome | None = None
+
+    @property
+    def halted(self) -> Session:
+        """Its session, between its start and its end."""
+        assert self.session is not None
+        return self.session
 
     def go_on(self, error: Exception | None = None) -> None:
         """To its next phase or its end."""
@@ -83,7 +90,7 @@ class _Run:
         set_generator_state(self.generators)
         error = None
         try:
-            self.session.learner.epochs()
+            self.halted.learner.epochs()
         except Exception as raised:
             error = raised
         self.generators = generator_state()
@@ -127,7 +134,7 @@ def _alike(runs: list[_Run]) -> list[list[_Run]]:
     groups: dict[Hashable, list[_Run]] = defaultdict(list)
     for i, run in enumerate(runs):
         try:
-            key = alike(run.session.learner)
+            key = alike(run.halted.learner)
         except NotAlike:
             key = i
         groups[key].append(run)
@@ -143,12 +150,12 @@ def _together(runs: list[_Run], recorded: dict[Hashable, dict]) -> bool:
     for source, run in zip(sources, runs, strict=True):
         source.set_state(run.generators["torch"])
     try:
-        failures = take_epochs([run.session.learner for run in runs], sources, recorded)
+        failures = take_epochs([run.halted.learner for run in runs], sources, recorded)
     except NotAlike:
         return False
     for run, source, failure in zip(runs, sources, failures, strict=True):
         run.generators["torch"] = source.get_state()
-        run.session.note(
+        run.halted.note(
             f"the epochs of this phase were taken together with those of {len(runs) - 1} other runs"
         )
         run.go_on(failure)

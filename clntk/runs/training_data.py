@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from clntk.axes import OUTPUT
 from clntk.errors import StoreError
+from clntk.protocol.spec import name_of
 from clntk.runs.build import component
 from clntk.runs.opened import Run
 from clntk.runs.rebuild import ProbeSets
@@ -27,7 +28,7 @@ def built_stream(run: Run) -> TaskStream:
         StoreError: if the stream is a user's own and has changed, or gives other data than it gave.
     """
     spec = run.spec
-    refuse_unnamed_or_changed(spec, ("stream", spec.stream["name"]))
+    refuse_unnamed_or_changed(spec, ("stream", name_of(spec.stream)))
     stream: TaskStream = component("stream", spec.stream, Seeds(spec.seed))
     for built, stored in zip(stream.tasks, run.probe_sets.stream.tasks, strict=True):
         if not torch.equal(built.probe.x, stored.probe.x):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from clntk import registry
 from clntk.errors import StoreError
-from clntk.protocol.spec import RunSpec, content_hash
+from clntk.protocol.spec import RunSpec, content_hash, name_of
 
 UNNAMED = (
     "{}: expected the {} {!r} to be registered, found it to come from a file that this run names ({}); a run loads no "
@@ -21,8 +21,8 @@ def components(spec: RunSpec) -> Iterator[tuple[str, str]]:
         "strategy": spec.strategy,
         "regime": spec.regime_options,
     }
-    yield from ((kind, options["name"]) for kind, options in parts.items())
-    yield from (("probe", probe["name"]) for probe in spec.probes)
+    yield from ((kind, name_of(options)) for kind, options in parts.items())
+    yield from (("probe", name_of(probe)) for probe in spec.probes)
 
 
 def refuse_unnamed_or_changed(spec: RunSpec, *parts: tuple[str, str]) -> None:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 
-import numpy as np
 import pandas as pd
 
 from clntk.stats.effects import hedges_g_independent, hedges_g_paired
@@ -65,7 +64,7 @@ def independent(values: pd.Series, base: pd.Series, *, level: float, seed: int) 
 
 def _fields(
     n_pairs: int,
-    difference: float | np.floating,
+    difference: float,
     interval: tuple[float, float],
     effect: tuple[float, float, float],
     *test: float,

@@ -98,9 +98,8 @@ def fit_mixed(values: np.ndarray, design: np.ndarray, groups: np.ndarray, effect
     point = _at(blocks, variances)
     errors = np.sqrt(np.diag(point.covariance)) * unit
     zero = (variances < _ZERO * variances.max()).any()
-    status, note = (
-        ("boundary", "some variance is estimated as zero or next to it") if zero else ("converged", "")
-    )
+    status: Status = "boundary" if zero else "converged"
+    note = "some variance is estimated as zero or next to it" if zero else ""
     return Fit(point.estimates * unit, errors, status, note, variances * unit**2)
 
 

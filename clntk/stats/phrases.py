@@ -1,7 +1,7 @@
 """Estimates as sentences."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from clntk.runs.runset import RunSet
 
 
-def estimates(runs: "RunSet", measures: Iterable[str]) -> str:
+def estimates(runs: "RunSet", measures: Iterable[str | dict[str, Any]]) -> str:
     """One sentence a measure: each regime's mean over seeds with its 95 % interval and n."""
     table = compare_regimes(runs, list(measures))
     lines = []

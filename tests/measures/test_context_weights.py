@@ -46,6 +46,8 @@ def test_without_context_or_without_a_layer_that_reads_it():
     weights, probes = facts(np.eye(4)[:, :2])
     with pytest.raises(DataError, match="give the stream a cue"):
         context_correlation(weights, probes.assign_attrs(input_groups="{}"))
+    with pytest.raises(DataError, match="found context with 1 input"):
+        context_correlation(weights, probes.assign_attrs(input_groups='{"context": [3, 4]}'))
     with pytest.raises(DataError, match="expected a linear layer of 5 inputs"):
         context_correlation({"readout.weight": weights["readout.weight"]}, probes)
 

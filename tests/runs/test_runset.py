@@ -257,6 +257,14 @@ class TestScalars:
         assert {"forgetting", "kernel_distance", "relative_weight_change"} <= names
         assert "unit_tuning" not in names
 
+    def test_nor_are_those_that_are_for_other_tasks(self, write_protocol, tmp_path):
+        stream = {"name": "permuted_digits", "n_tasks": 2, "n_probe": 4}
+        runs = clntk.run(write_protocol(tmp_path, measures=[], stream=stream), store=tmp_path / "runs")
+        with pytest.raises(DataError, match="expected inputs that tell the context"):
+            runs.measure("context_correlation")
+        assert "context_correlation" not in {m["name"] for m in runs.default_measures()}
+        assert len(runs.scalars())
+
     def test_options_of_a_measure_are_passed(self, smoke_runs):
         for reference in ("init", "previous"):
             table = smoke_runs.measure("kernel_distance", reference=reference)

@@ -58,7 +58,8 @@ def _compared(arranged: np.ndarray, *, design: Design, labels: np.ndarray) -> Pe
     sums = design.cell_sums(_summed_exactly(np.maximum(arranged, 0.0)))
     n_tasks, n_units = len(design.tasks), sums.shape[1]
     step = max(1, AT_ONCE // (n_tasks * max(sums.shape)))
-    observed = at_least = total = None
+    observed: np.ndarray | None = None
+    at_least, total = np.zeros(n_units), np.zeros(n_units)
     for start in range(0, len(labels), step):
         rows = labels[start : start + step]
         members = (rows[:, None, :] == np.arange(n_tasks)[:, None]).astype(np.float64).reshape(-1, len(sums))
@@ -66,9 +67,10 @@ def _compared(arranged: np.ndarray, *, design: Design, labels: np.ndarray) -> Pe
         mean /= (members @ design.cell_sizes)[:, None]
         index = selectivity(mean.reshape(len(rows), n_tasks, n_units))
         if observed is None:
-            observed, at_least, total = index[0], np.zeros(n_units), np.zeros(n_units)
+            observed = index[0]
         at_least += (index >= observed - TIE).sum(axis=0)
         total += index.sum(axis=0)
+    assert observed is not None  # there is a first row
     mean_null = (total - observed) / (len(labels) - 1)
     return {
         "p": np.where(np.isnan(observed), np.nan, at_least / len(labels)),

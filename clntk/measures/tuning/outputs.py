@@ -26,8 +26,8 @@ def output_correlation(arranged: np.ndarray, outputs: np.ndarray, design: Design
 
 def _directions(values: np.ndarray, design: Design) -> np.ndarray:
     """The deviations from each task's mean, each column of length one, NaN if there are none."""
-    deviations = [block - block[0] for block in design.by_task(values)]  # exact zeros if it is constant
-    deviations = np.concatenate([block - block.mean(axis=0) for block in deviations])
+    blocks = (block - block[0] for block in design.by_task(values))  # exact zeros if it is constant
+    deviations = np.concatenate([block - block.mean(axis=0) for block in blocks])
     scale = np.abs(deviations).max(axis=0)  # so that no square over- or underflows
     scaled = np.divide(deviations, scale, out=np.full(deviations.shape, np.nan), where=scale > 0)
     return scaled / np.linalg.norm(scaled, axis=0)

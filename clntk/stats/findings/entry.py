@@ -1,6 +1,6 @@
 """One entry of what a measure gives, by its labels."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -59,11 +59,12 @@ def entry(
 
 
 def _entry(result: "xr.DataArray | xr.Dataset", at: dict[str, Any], value: str | None, name: str) -> float:
-    found = result
-    if hasattr(result, "data_vars"):
+    if hasattr(result, "data_vars"):  # as a dataset's
         known = list(result.data_vars)
         wanted = value or (known[0] if len(known) == 1 else name)
         found = _looked_up(result.data_vars, wanted, f"{name}, value")
+    else:
+        found = cast("xr.DataArray", result)
     labelled = {dim: found[dim].values for dim in found.dims}
     last = {CHECKPOINT: labelled[CHECKPOINT][-1]} if CHECKPOINT in labelled else {}
     for dim, label in (last | at).items():

@@ -54,7 +54,8 @@ def footprint(learner: Learner) -> int:
     """Bytes that a learner with a phase begun takes beside others: its stream, and its weights in training."""
     splits = [split for task in learner.stream.tasks for split in (task.train, task.test, task.probe)]
     loader = learner.strategy.dataloader
-    trained = loader.tensors if isinstance(loader, TensorLoader) else ()  # Avalanche's own hold what is counted below
+    # Avalanche's own hold what is counted below
+    trained = loader.tensors if isinstance(loader, TensorLoader) else ()
     examples = [*trained, *(t for split in splits for t in (split.x, split.y))]
     state = [*learner.model.parameters(), *learner.model.buffers()]
     return sum(t.nbytes for t in examples) + 6 * sum(t.nbytes for t in state)
