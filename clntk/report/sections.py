@@ -64,6 +64,7 @@ def section_of(name: str, runs: RunSet) -> Section | None:
     """The analysis's part of the page; none of an analysis that is for other runs."""
     entry = registry.get("analysis", name)
     asked = RunSet(runs, others=runs.others, root=runs.root)  # that notes what this analysis asks
+    asked.watch = runs.watch
     try:
         answer = analyze(name, asked)
     except NotApplicable:

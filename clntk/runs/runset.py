@@ -1,6 +1,6 @@
 """Runs looked at together: measures over them, as tidy tables."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from clntk.protocol.spec import RunSpec, name_of, options_of
 from clntk.runs.conditions import Conditions
 from clntk.runs.opened import Run
 from clntk.runs.store import RunStore, Standing, State
+
+Watch = Callable[[str, int, int], None]  # what is measured, how many runs are done, and of how many
 
 
 class RunSet:
@@ -33,12 +35,20 @@ class RunSet:
         self.others = list(others)
         self.root = root
         self.asked: dict[str, None] = {}  # names of the measures that were asked of them, first come first
+        self.watch: Watch = _unwatched  # told how far a measure of all runs has come
 
     def _part(self, runs: Iterable[Run], others: Iterable[Standing]) -> "RunSet":
         """Some of these runs, which know together what was asked of them."""
         part = RunSet(runs, others=others, root=self.root)
-        part.asked = self.asked
+        part.asked, part.watch = self.asked, self.watch
         return part
+
+    def _each(self, what: str) -> Iterator[Run]:
+        """The runs one by one, for work that may take long: who watches is told."""
+        for done, run in enumerate(self):
+            self.watch(what, done, len(self))
+            yield run
+        self.watch(what, len(self), len(self))
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -191,7 +201,7 @@ class RunSet:
         """
         self._some()
         tables = []
-        for run in self:
+        for run in self._each(name):
             result = self.result(run, {**options, "name": name})
             dataset = (
                 result.to_dataset(name=result.name or name) if isinstance(result, xr.DataArray) else result
@@ -221,7 +231,7 @@ class RunSet:
             else [m if isinstance(m, dict) else {"name": m} for m in measures]
         )
         tables = []
-        for run in self:
+        for run in self._each("measures"):
             values: dict[str, float] = {}
             for measure in self._measurable(run, chosen) if measures is None else chosen:
                 name = measure["name"]
@@ -244,7 +254,7 @@ class RunSet:
     def _can_be_asked(self, measure: dict[str, Any]) -> bool:
         """Whether the measure is for tasks and networks such as these."""
         try:
-            for run in self:
+            for run in self._each(measure["name"]):
                 self.result(run, measure)
         except DataError:
             return False
@@ -337,3 +347,7 @@ def _needs(measure: str) -> set[str]:
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, int | float | str | bool | type(None)) else str(value)
+
+
+def _unwatched(what: str, done: int, total: int) -> None:
+    """Nobody looks."""

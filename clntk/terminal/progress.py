@@ -3,12 +3,25 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from clntk.runs.events import Event, Listener, What
 from clntk.terminal.text import plain
+
+if TYPE_CHECKING:
+    from clntk.runs.runset import Watch
+
+PACE = 30  # seconds between lines on measuring in a log
 
 
 @contextmanager
@@ -17,14 +30,43 @@ def progress(total: int, console: Console) -> Iterator[Listener]:
     if not console.is_terminal:
         yield _Lines(total, console)
         return
-    columns = (
+    with Progress(*_columns(), console=console, transient=False) as bars:
+        yield _Bars(total, bars)
+
+
+@contextmanager
+def measuring(console: Console) -> Iterator["Watch"]:
+    """What shows how many runs are measured: a bar on a terminal that goes when all is done, lines in a log."""
+    if not console.is_terminal:
+        yield _NowAndThen(console)
+        return
+    with Progress(*_columns(), console=console, transient=True) as bars:
+        task = bars.add_task("", total=1, visible=False)
+        yield lambda what, done, total: bars.update(
+            task, description=plain(what), total=total, completed=done, visible=True
+        )
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    return (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=False) as bars:
-        yield _Bars(total, bars)
+
+
+class _NowAndThen:
+    """A line every half minute."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.last = console, time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if time.monotonic() - self.last >= PACE:
+            self.last = time.monotonic()
+            told = f"{what}: {done} of {total} runs measured"
+            self.console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Lines:

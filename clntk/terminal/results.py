@@ -1,8 +1,9 @@
 """What the commands on finished runs do: public functions, and their results on the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +12,9 @@ from clntk import registry
 from clntk.errors import StoreError
 from clntk.terminal.text import inert, say, wide_console
 from clntk.text_files import csv_text
+
+if TYPE_CHECKING:
+    from clntk.runs.runset import RunSet
 
 _STATE_STYLE = {
     "done": "green",
@@ -79,7 +83,8 @@ def analyze_runs(
     from clntk.runs.runset import open_runs
 
     opened = opened_runs(open_runs, runs, protocol, use)
-    answer = analyze(name, opened, **written_out(options, f"analysis {name}"))
+    with watched(opened):
+        answer = analyze(name, opened, **written_out(options, f"analysis {name}"))
     folder = out or _beside(runs)
     with disk_errors(folder, what="the results", option="--out"):
         paths = answer.save(folder, name)
@@ -103,7 +108,8 @@ def compare_runs(
     from clntk.stats.view import readable
 
     opened = opened_runs(open_runs, runs, protocol, use)
-    comparison = compare_regimes(opened, measures, **how)
+    with watched(opened):
+        comparison = compare_regimes(opened, measures, **how)
     shown = readable(comparison)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in shown.columns:
@@ -136,11 +142,12 @@ def report_runs(
         for name, path in zip(_names(stores), stores, strict=True)
     }
     folder = _beside(stores[0])
-    if len(opened) == 1:
-        (runs,) = opened.values()
-        page = write_report(runs, out or folder / "report.html", full=full)
-    else:
-        page = write_comparison(opened, out or folder / "comparison.html", full=full)
+    with watched(*opened.values()):
+        if len(opened) == 1:
+            (runs,) = opened.values()
+            page = write_report(runs, out or folder / "report.html", full=full)
+        else:
+            page = write_comparison(opened, out or folder / "comparison.html", full=full)
     say(f"report: {page}")
 
 
@@ -158,6 +165,17 @@ def _beside(runs: Path) -> Path:
     folder = runs.resolve()
     single = (folder / "provenance.json").exists()
     return (folder.parent if single else folder) / "results"
+
+
+@contextmanager
+def watched(*sets: "RunSet") -> Iterator[None]:
+    """Show how many of these runs are measured while they are; on standard error, apart from what comes of it."""
+    from clntk.terminal.progress import measuring
+
+    with measuring(Console(stderr=True)) as watch:
+        for runs in sets:
+            runs.watch = watch
+        yield
 
 
 def opened_runs(opener, runs: Path, protocol: str | None, use: Sequence[Path]):

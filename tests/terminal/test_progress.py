@@ -8,7 +8,8 @@ from rich.console import Console
 
 from clntk.protocol import expand, load
 from clntk.runs.events import Event, What
-from clntk.terminal.progress import progress
+from clntk.terminal import progress as progress_module
+from clntk.terminal.progress import measuring, progress
 
 PHASES = ["A", "[/red]B"]  # a stranger's name for a phase may look like markup
 INFO = {
@@ -85,3 +86,30 @@ def test_bars_end_where_a_run_is_interrupted(spec):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert console.file.getvalue().endswith("\x1b[?25h")  # the cursor is back
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_measuring_is_told(terminal, monkeypatch):
+    monkeypatch.setattr(progress_module, "PACE", 0)
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=150)
+    with measuring(console) as watch:
+        watch("[bold]mine", 3, 7)
+    shown = console.file.getvalue()
+    assert "[bold]mine" in shown
+    assert ("3/7" if terminal else "3 of 7 runs measured") in shown
+
+
+def test_what_is_measured_in_a_moment_says_nothing_in_a_log():
+    console = Console(file=io.StringIO(), force_terminal=False)
+    with measuring(console) as watch:
+        watch("mine", 3, 7)
+    assert console.file.getvalue() == ""
+
+
+def test_commands_on_runs_tell_how_far_they_are_apart_from_their_results(smoke_copy, cli, monkeypatch):
+    monkeypatch.setattr(progress_module, "PACE", 0)
+    for words in (["analyze", "forgetting", smoke_copy], ["compare", smoke_copy]):
+        done = cli(*words)
+        assert done.code == 0
+        assert "1 of 4 runs measured" in done.err
+        assert "measured" not in done.out
