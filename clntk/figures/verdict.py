@@ -1,5 +1,6 @@
 """Criteria and their findings, one panel a criterion and one row a condition."""
 
+import re
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -27,14 +28,19 @@ def criteria_panels(table: pd.DataFrame, verdicts: Mapping[str, str], *, by: str
     for axis, criterion in zip(axes, criteria, strict=True):
         rows = table[table["criterion"] == criterion].set_index(by)
         _panel(axis, rows, conditions, colours)
-        axis.set_title(criterion.capitalize(), fontsize=7)
-    axes[0].set_yticks(range(len(conditions)), [wrapped(name, 30) for name in conditions], fontsize=7)
+        axis.set_title(criterion.capitalize(), fontsize=6.5)
+    axes[0].set_yticks(range(len(conditions)), [wrapped(_told(name), 34) for name in conditions], fontsize=7)
     axes[0].set_ylim(len(conditions) - 0.5, -0.5)
     last = axes[-1].secondary_yaxis("right")
     last.set_yticks(range(len(conditions)), list(verdicts.values()), fontsize=7)
     last.tick_params(length=0)
     last.spines["right"].set_visible(False)
     return figure
+
+
+def _told(condition: str) -> str:
+    """The condition without the keys of settings that are words: these say by themselves what they are of."""
+    return re.sub(r"[\w.]+=(?=[^\W\d])", "", condition)
 
 
 def _panel(axis: plt.Axes, rows: pd.DataFrame, conditions: list[str], colours: Mapping[str, object]) -> None:
@@ -61,5 +67,6 @@ def _panel(axis: plt.Axes, rows: pd.DataFrame, conditions: list[str], colours: M
     axis.axvspan(least, high + room, color="0.93", zorder=0, linewidth=0)
     axis.axvline(least, color="0.55", linewidth=0.9, zorder=1)
     axis.locator_params(axis="x", nbins=2)
+    axis.xaxis.set_major_formatter("{x:g}")
     axis.tick_params(axis="y", length=0)
     axis.tick_params(axis="x", labelsize=7)

@@ -302,3 +302,10 @@ def test_dollars_in_labels_are_no_formulas(tmp_path):
 )
 def test_powers_of_ten_are_plain_text(value, text):
     assert power_of_ten(value) == text
+
+
+def test_conditions_of_the_verdict_are_told_by_their_words_and_keyed_numbers():
+    from clntk.figures.verdict import _told
+
+    condition = "rich, model.width=64, stream=permuted_images, strategy.lr=0.1, schedule=blocked"
+    assert _told(condition) == "rich, model.width=64, permuted_images, strategy.lr=0.1, blocked"
