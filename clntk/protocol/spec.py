@@ -72,7 +72,7 @@ class RunSpec:
             for f in fields(self)
             if f.name not in {"summary", "reference", "measures", "regimes", "use", "published"}
         }
-        return hashlib.sha256(json.dumps(told_apart_by, sort_keys=True).encode()).hexdigest()
+        return text_hash(json.dumps(told_apart_by, sort_keys=True))
 
     @property
     def run_id(self) -> str:

@@ -8,8 +8,14 @@ from clntk.report.scripts import policy, scripts
 from clntk.runs.files import disk_errors, write_atomic
 
 
-def rendered(template: str, **context: Any) -> str:
-    """A page from one of the templates beside this file, with its scripts and who wrote it."""
+def rendered(template: str, *, charts: bool = True, **context: Any) -> str:
+    """A page from one of the templates beside this file, with its scripts and who wrote it.
+
+    Args:
+        template: its name.
+        charts: whether there are charts to choose from on it.
+        context: what the template names.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     # autoescape: labels come from protocols that strangers may have written
@@ -20,7 +26,7 @@ def rendered(template: str, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    code = scripts()
+    code = scripts(charts=charts)
     return templates.get_template(template).render(
         **context, scripts=code, policy=policy(code), environment=environment()
     )

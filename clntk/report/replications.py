@@ -48,6 +48,7 @@ def write_replications(sets: Iterable["RunSet"], path: str | Path) -> tuple[Path
     table = pd.concat(tables, ignore_index=True)
     page = rendered(
         "replications.html.j2",
+        charts=False,
         rows=[told(row) for _, row in table.iterrows()],
         reproduced=int((table["verdict"] == REPRODUCED).sum()),
         sections=parts,

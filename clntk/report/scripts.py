@@ -10,15 +10,17 @@ from markupsafe import Markup
 
 
 @cache
-def scripts() -> tuple[Markup, ...]:
-    """Vega-Lite with what it needs, and the page's own script, each to stand in a ``script`` element."""
+def scripts(*, charts: bool) -> tuple[Markup, ...]:
+    """The page's own script, for charts after Vega-Lite with what it needs; each to stand in a ``script`` element."""
+    own = files("clntk.report").joinpath("page.js").read_text(encoding="utf-8")
+    code = [_vega_lite(), own] if charts else [own]
+    return tuple(Markup(_embeddable(text)) for text in code)
+
+
+def _vega_lite() -> str:
     import vl_convert
 
-    own = files("clntk.report").joinpath("page.js").read_text(encoding="utf-8")
-    return tuple(
-        Markup(_embeddable(code))
-        for code in (vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"), own)
-    )
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def policy(code: tuple[str, ...]) -> str:
