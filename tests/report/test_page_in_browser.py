@@ -149,13 +149,10 @@ def test_a_chart_is_saved_as_svg_and_png(opened):
 def test_colours_follow_the_light(opened):
     chart(opened, "forgetting")
     background = "const s = document.querySelector('#forgetting .chart svg.marks'); return s && s.style.backgroundColor"
-    seen = [None]
-    for scheme in ("dark", "light"):
+    for scheme, colour in (("dark", "rgb(24, 25, 27)"), ("light", "rgb(255, 255, 255)")):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        wait_for(lambda: opened.execute_script(background) not in seen)
-        seen.append(opened.execute_script(background))
-    assert seen[1:] == ["rgb(24, 25, 27)", "rgb(255, 255, 255)"]
+        wait_for(lambda colour=colour: opened.execute_script(background) == colour)
 
 
 def test_no_code_but_the_pages_own_runs(opened):

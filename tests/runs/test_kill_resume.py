@@ -69,22 +69,36 @@ def test_an_interrupt_says_how_to_go_on_and_resume_does(
     assert "nothing to resume: 2 runs" in cli("resume", store).out
 
 
-AHEAD = """
-import time
+CLOCK = """
+import datetime, os, pathlib, time
 
-now = time.time
-time.time = lambda: now() + 86400  # a machine whose clock is a day ahead
+now, real, place = time.time, datetime.datetime, pathlib.Path(__file__).parent / "first"
+try:
+    place.touch(exist_ok=False)
+    ahead = 0
+    while not place.with_name("second").exists():
+        time.sleep(0.001)
+except FileExistsError:
+    place.with_name("second").touch()
+    ahead = 86400  # the second process that comes here is on a machine whose clock is a day ahead
+
+
+class Shifted(real):
+    @classmethod
+    def now(cls, tz=None):
+        return real.now(tz) + datetime.timedelta(seconds=ahead)
+
+
+time.time, datetime.datetime = lambda: now() + ahead, Shifted
 """
 
 
 def test_two_processes_on_one_store_share_the_work_whatever_their_clocks_say(
     write_protocol, start, tmp_path, differences
 ):
-    (tmp_path / "ahead").mkdir()
-    (tmp_path / "ahead" / "clock.py").write_text(AHEAD)
-    path, store = write_protocol(tmp_path), tmp_path / "runs"
-    paths = [path, write_protocol(tmp_path / "ahead", use=["clock.py"])]
-    processes = [start("run", each, "seeds=5", "--store", store) for each in paths]
+    (tmp_path / "clock.py").write_text(CLOCK)
+    path, store = write_protocol(tmp_path, use=["clock.py"]), tmp_path / "runs"
+    processes = [start("run", path, "seeds=5", "--store", store) for _ in range(2)]
     ended = [process.communicate(timeout=PATIENCE) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], ended
     trained = [re.findall(r"seed (\d): B trained", out) for out, _ in ended]
@@ -94,9 +108,16 @@ def test_two_processes_on_one_store_share_the_work_whatever_their_clocks_say(
     assert runs.seeds == list(range(5))
     assert runs.others == []
     assert not list((store / ".work").iterdir())
+    told = {}
     for run in runs:  # reading checks every checksum
         assert {"outputs", "kernels"} < set(run.tree.children)
         assert run.fact("weights").sizes["checkpoint"] == len(run.fact("metrics").checkpoint) == 3
         assert json.loads((run.path / "provenance.json").read_text())["run"] == run.run_id
-    (whole,) = clntk.run(path, store=tmp_path / "whole")
+        told[run.spec.seed] = json.loads((run.path / "provenance.json").read_text())["finished"][:10]
+    days = [{told[int(seed)] for seed in seeds} for seeds in trained]
+    assert days[0].isdisjoint(days[1])
+    alone = start("run", path, "--store", tmp_path / "whole")
+    _, err = alone.communicate(timeout=PATIENCE)
+    assert alone.returncode == 0, err
+    (whole,) = clntk.open_runs(tmp_path / "whole")
     assert differences(whole.path, store / whole.run_id) == []
