@@ -6,6 +6,7 @@ keyword-only parameters, with their annotations and defaults, *are* its configur
 
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import inspect
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import CodeType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from clntk.errors import ClntkError, OptionError, UnknownName, did_you_mean
@@ -285,17 +286,26 @@ def used() -> list[Path]:
     return [Path(module.__file__) for module in modules if module.__file__ is not None]
 
 
+class _Source(importlib.machinery.SourceFileLoader):
+    """Runs a file as it is now: Python would take what it compiled of one as long in the same second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def load_file(path: Path, module_name: str) -> ModuleType:
     """Import a file under a name of our choosing, or return it if it is already imported."""
     if module_name in sys.modules:
         return sys.modules[module_name]
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise ClntkError(f"{path}: expected a Python file, with a name that ends in .py, found another kind")
+    loader = _Source(module_name, str(path))
+    spec = importlib.util.spec_from_loader(module_name, loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except ClntkError:
         del sys.modules[module_name]
         raise
