@@ -89,7 +89,7 @@ def _write_tree(tree: xr.DataTree, path: Path) -> None:
     }
     # in memory first: HDF5 ends the process with a segmentation fault where a disk fills up under it
     with _no_scheduler():
-        data = tree.to_netcdf(engine="h5netcdf", encoding={k: v for k, v in encoding.items() if v})
+        data = tree.to_netcdf(engine="netcdf4", encoding={k: v for k, v in encoding.items() if v})
     write_atomic(path, data)
 
 

@@ -88,8 +88,14 @@ class TestLayout:
             assert b"numpy.core" not in data  # as pickled arrays name it
             assert b"torch._utils" not in data
 
+    def test_facts_once_read_are_in_memory(self, smoke_copy):
+        run = clntk.open_runs(smoke_copy).runs[0]
+        nodes = list(run.tree.subtree)
+        (run.path / "facts.nc").unlink()
+        assert all(len(v.values) == len(v) for n in nodes for v in n.variables.values() if v.ndim)
+
     def test_facts_are_labelled_groups(self, rich):
-        tree = xr.open_datatree(rich.path / "facts.nc", engine="h5netcdf").load()
+        tree = xr.open_datatree(rich.path / "facts.nc", engine="netcdf4").load()
         dims = {
             node.path: dict(next(iter(node.dataset.data_vars.values())).sizes)
             for node in tree.leaves
