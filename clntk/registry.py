@@ -22,6 +22,7 @@ from types import CodeType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from clntk.errors import ClntkError, OptionError, UnknownName, did_you_mean
+from clntk.importing import collector_at_rest
 from clntk.problems import from_pydantic
 
 if TYPE_CHECKING:
@@ -326,8 +327,9 @@ def _discover(kind: str) -> None:
     """Import the modules that register the built-in and installed members of a kind."""
     with _once(kind) as due:
         if due:
-            _import_members(KINDS[kind].package)
-            _load_entry_points()
+            with collector_at_rest():
+                _import_members(KINDS[kind].package)
+                _load_entry_points()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Fixtures that many tests share."""
 
+import gc
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,12 @@ from clntk.seeding import Seeds
 from clntk.streams.base import Phase, Split, Task, TaskStream, training_order
 
 pytest_plugins = ["processes"]
+gc.disable()  # until all is imported: the collector would walk through it again and again
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

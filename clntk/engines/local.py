@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from distributed import LocalCluster, Worker
 
 SCRATCH = "clntk-dask"  # of workers' folders, then the process that they are of
-# what workers need to train, imported once by the process that they are forked from
-PRELOADED = ["clntk.strategies.avalanche.lean", "clntk.runs.carry_out", "distributed.nanny"]
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # read once, as libraries load
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 2,  # a cell that kills three workers is lost
@@ -65,7 +63,7 @@ def warm_up() -> None:
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
-        forkserver.set_forkserver_preload(PRELOADED)
+        forkserver.set_forkserver_preload(["clntk.preloaded"])
         forkserver.ensure_running()
     finally:
         for name, value in before.items():

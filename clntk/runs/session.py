@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from clntk.errors import Diverged
+from clntk.importing import import_training
 from clntk.protocol.spec import RunSpec, name_of, options_of
 from clntk.runs.boundary import (
     generator_state,
@@ -39,6 +40,7 @@ class Session:
     def phases(self) -> Iterator[None]:
         """The run from where it stands to its publication, halting where :attr:`learner` has a phase begun, for its
         epochs to be taken."""
+        import_training()
         from clntk.strategies.avalanche.watch import StepWatch
 
         self.store.clear_failure(self.spec.run_id)
