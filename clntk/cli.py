@@ -1,5 +1,7 @@
 """The command line: a thin layer over the public functions."""
 
+import atexit
+import gc
 import os
 import sys
 from pathlib import Path
@@ -322,6 +324,7 @@ def fetch(
 def main() -> None:
     """Entry point: a user's mistake is a sentence and exit status 1, an interrupt is status 130."""
     os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files: no display is needed
+    atexit.register(gc.freeze)  # the interpreter would look for garbage in all that it imported, as it ends
     try:
         app()
     except ClntkError as error:

@@ -1,5 +1,6 @@
 """Fixtures that many tests share."""
 
+import atexit
 import gc
 import shutil
 import sys
@@ -18,6 +19,7 @@ from clntk.streams.base import Phase, Split, Task, TaskStream, training_order
 
 pytest_plugins = ["processes"]
 gc.disable()  # until all is imported: the collector would walk through it again and again
+atexit.register(gc.freeze)
 
 
 def pytest_collection_finish() -> None:
