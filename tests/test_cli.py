@@ -264,6 +264,16 @@ class TestReplicate:
         assert table["verdict"].tolist() == ["reproduced", "not reproduced"]
         assert table["n"].tolist() == [1, 1]
 
+    def test_runs_of_several_protocols_are_one_sweep_and_named(self, write_protocol, tmp_path, cli):
+        finding = {"name": "level", "measure": "average_accuracy"}
+        published = [{"claim": "it is easy", "published": 1, "finding": finding, "within": [0, 1]}]
+        paths = [write_protocol(tmp_path, name, published=published) for name in ("first", "second")]
+        done = cli("replicate", *paths, "--store", tmp_path / "runs")
+        assert done.code == 0
+        assert "[1/2] first plain seed 0: done" in done.out
+        assert "[2/2] second plain seed 0: done" in done.out
+        assert "2 of 2 runs done" in done.out
+
     def test_without_published_results_there_is_nothing_to_say(self, write_protocol, tmp_path, cli):
         done = cli("replicate", write_protocol(tmp_path), "--store", tmp_path / "runs")
         assert done.code == 1

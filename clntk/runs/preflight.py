@@ -24,18 +24,18 @@ def preflight(specs: Iterable[RunSpec]) -> None:
         ProtocolError: with every combination that cannot be trained.
     """
     wrong: dict[str, list[str]] = {}  # what is said → the conditions that it is said of
-    protocol = ""
+    protocols: dict[str, None] = {}
     for spec in _distinct(specs):
-        protocol = spec.protocol
         try:
             _fit(spec)
         except ClntkError as error:
+            protocols[spec.protocol] = None
             sweep = "".join(f", {key}={value}" for key, value in spec.sweep.items())
             wrong.setdefault(str(error), []).append(f"regimes.{spec.regime}{sweep}")
         except Exception:
             continue
     if wrong:
-        raise ProtocolError(protocol, [_problem(said, places) for said, places in wrong.items()])
+        raise ProtocolError(", ".join(protocols), [_problem(said, places) for said, places in wrong.items()])
 
 
 def _problem(said: str, places: list[str]) -> Problem:

@@ -25,13 +25,13 @@ PACE = 30  # seconds between lines on measuring in a log
 
 
 @contextmanager
-def progress(total: int, console: Console) -> Iterator[Listener]:
-    """A listener that shows what happens: regime × seed × task × epoch."""
+def progress(total: int, console: Console, *, protocols: bool = False) -> Iterator[Listener]:
+    """A listener that shows what happens: regime × seed × task × epoch, with their protocols where asked for."""
     if not console.is_terminal:
-        yield _Lines(total, console)
+        yield _Lines(total, console, protocols)
         return
     with Progress(*_columns(), console=console, transient=False) as bars:
-        yield _Bars(total, bars)
+        yield _Bars(total, bars, protocols)
 
 
 @contextmanager
@@ -72,8 +72,8 @@ class _NowAndThen:
 class _Lines:
     """One line for each thing worth a line: starts, boundaries, ends."""
 
-    def __init__(self, total: int, console: Console) -> None:
-        self.total, self.console, self.ended = total, console, 0
+    def __init__(self, total: int, console: Console, protocols: bool) -> None:
+        self.total, self.console, self.protocols, self.ended = total, console, protocols, 0
         self.since = time.perf_counter()
 
     def __call__(self, event: Event) -> None:
@@ -82,7 +82,7 @@ class _Lines:
         self.ended += event.what in (What.DONE, What.FAILED, What.SKIPPED)
         clock = f"{time.perf_counter() - self.since:7.1f}s"
         self.console.print(
-            f"{clock} [{self.ended}/{self.total}] {_name(event)}: {_sentence(event)}",
+            f"{clock} [{self.ended}/{self.total}] {_name(event, self.protocols)}: {_sentence(event)}",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -92,8 +92,8 @@ class _Lines:
 class _Bars:
     """Two bars: the runs, and the epochs of the run under way."""
 
-    def __init__(self, total: int, bars: Progress) -> None:
-        self.bars = bars
+    def __init__(self, total: int, bars: Progress, protocols: bool) -> None:
+        self.bars, self.protocols = bars, protocols
         self.runs = bars.add_task("runs", total=total)
         self.epochs = bars.add_task("", total=1, visible=False)
 
@@ -102,7 +102,8 @@ class _Bars:
             info = event.info
             done = info["phases"].index(info["phase"]) * info["epochs"] + info["epoch"]
             where = (
-                f"{_name(event)} · {plain(info['phase'])} · epoch {info['epoch']} · loss {info['loss']:.3g}"
+                f"{_name(event, self.protocols)} · {plain(info['phase'])} · epoch {info['epoch']}"
+                f" · loss {info['loss']:.3g}"
             )
             self.bars.update(
                 self.epochs,
@@ -114,14 +115,19 @@ class _Bars:
         elif event.what in (What.DONE, What.FAILED, What.SKIPPED):
             self.bars.advance(self.runs)
             if event.what is What.FAILED:
-                self.bars.console.print(f"{_name(event)}: {_sentence(event)}", markup=False, highlight=False)
+                self.bars.console.print(
+                    f"{_name(event, self.protocols)}: {_sentence(event)}", markup=False, highlight=False
+                )
         elif event.what in (What.RESUMED, What.RETRIED, What.WAITING):
-            self.bars.console.print(f"{_name(event)}: {_sentence(event)}", markup=False, highlight=False)
+            self.bars.console.print(
+                f"{_name(event, self.protocols)}: {_sentence(event)}", markup=False, highlight=False
+            )
 
 
-def _name(event: Event) -> str:
+def _name(event: Event, protocols: bool) -> str:
+    protocol = f"{event.spec.protocol} " if protocols else ""
     sweep = "".join(f" {key}={value}" for key, value in event.spec.sweep.items())
-    return plain(f"{event.spec.regime} seed {event.spec.seed}{sweep}")
+    return plain(f"{protocol}{event.spec.regime} seed {event.spec.seed}{sweep}")
 
 
 def _sentence(event: Event) -> str:

@@ -59,9 +59,7 @@ def replicate_published(names: list[str], store: Path, out: Path | None, *, quic
 
     chosen = {name: expand(load(name, quick=quick)) for name in names or replications()}
     again = ["replicate", *names, "--store", str(store), *(["--quick"] if quick else [])]
-    for name, specs in chosen.items():
-        say(f"{name}:")
-        _carry_out(specs, store, how, again)
+    _carry_out([spec for specs in chosen.values() for spec in specs], store, how, again)
     opened = open_runs(store)
     sets = (opened.only(spec.run_id for spec in specs) for specs in chosen.values())
     page, table = write_replications(sets, (out or store) / "replications.html")
@@ -95,7 +93,11 @@ def _carry_out(specs: list, store: Path, how: dict[str, Any], command: list[str]
 
     console = Console()
     try:
-        with progress(len(specs), console) as shown, tensorboard(how.get("boards"), shown) as listener:
+        several = len({spec.protocol for spec in specs}) > 1
+        with (
+            progress(len(specs), console, protocols=several) as shown,
+            tensorboard(how.get("boards"), shown) as listener,
+        ):
             training = {name: value for name, value in how.items() if name != "boards"}
             tally = run_specs(specs, store=store, listener=listener, **training)
     except (KeyboardInterrupt, Terminated):
