@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis  # noqa: F401  before the collector is told to forget what is there
 import pytest
 import torch
 import yaml
