@@ -1,23 +1,10 @@
 """Imports that take seconds."""
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 
+from clntk.collector import collector_at_rest
+
 TRAINING = "clntk.strategies.avalanche.lean"  # brings torch and Avalanche
-
-
-@contextmanager
-def collector_at_rest() -> Iterator[None]:
-    """Imports within take a fifth less: the collector would walk through all that they make again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def import_training() -> None:

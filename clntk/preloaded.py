@@ -5,7 +5,8 @@ import gc
 import os
 from importlib import import_module
 
-from clntk.importing import collector_at_rest, import_training
+from clntk.collector import collector_at_rest
+from clntk.importing import import_training
 
 
 def _leave(process: int) -> None:
@@ -18,5 +19,5 @@ with collector_at_rest():
     import_training()
     for name in ("clntk.runs.carry_out", "distributed.nanny"):
         import_module(name)
-gc.freeze()  # none of it is ever garbage
+    gc.freeze()  # none of it is ever garbage
 atexit.register(_leave, os.getpid())

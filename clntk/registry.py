@@ -21,8 +21,8 @@ from pathlib import Path
 from types import CodeType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from clntk.collector import collector_at_rest
 from clntk.errors import ClntkError, OptionError, UnknownName, did_you_mean
-from clntk.importing import collector_at_rest
 from clntk.problems import from_pydantic
 
 if TYPE_CHECKING:

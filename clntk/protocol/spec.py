@@ -111,7 +111,7 @@ def _adapter() -> TypeAdapter[RunSpec]:
 
 def _leaves(key: str, value: Any) -> dict[str, Any]:
     """A value by its dotted key; of a mapping, all that is in it."""
-    if not isinstance(value, Mapping) or not value:
+    if not isinstance(value, dict) or not value:
         return {key: value}
     return {k: v for name, part in value.items() for k, v in _leaves(f"{key}.{name}", part).items()}
 

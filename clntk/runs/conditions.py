@@ -19,6 +19,7 @@ class Conditions:
 
     def __init__(self, specs: Iterable[RunSpec]) -> None:
         self.specs = list(specs)
+        self._known: dict[str, dict[str, Any]] = {}  # by identity
 
     @cached_property
     def axes(self) -> list[str]:
@@ -85,6 +86,11 @@ class Conditions:
 
         A run takes part in a sweep over another regime's option, too: it is what that regime is compared with there.
         """
+        if spec.identity not in self._known:
+            self._known[spec.identity] = self._found(spec)
+        return self._known[spec.identity]
+
+    def _found(self, spec: RunSpec) -> dict[str, Any]:
         settings = spec.flat()
         for key, value in spec.sweep.items():
             settings.setdefault(key, self._swept.get((key, repr(value)), value))

@@ -10,6 +10,7 @@ import xarray as xr
 
 from clntk import registry
 from clntk.axes import CONDITION, REGIME, RUN, SEED
+from clntk.collector import collector_at_rest
 from clntk.errors import DataError, StoreError, did_you_mean
 from clntk.protocol.spec import RunSpec, name_of, options_of
 from clntk.runs.conditions import Conditions
@@ -320,13 +321,14 @@ def open_runs(path: str | Path = "runs", *, protocol: str | None = None) -> RunS
     folder = Path(path).resolve()
     if (folder / "provenance.json").is_file() or (folder / "spec.yaml").is_file():
         return RunSet([Run(folder)], root=folder.parent)
-    standings = RunStore(folder).standings()
-    runs = RunSet(
-        [Run(folder / s.run_id, s.spec) for s in standings if s.state is State.DONE],
-        others=[s for s in standings if s.state is not State.DONE],
-        root=folder,
-    )
-    runs.runs = runs.ranked()
+    with collector_at_rest():
+        standings = RunStore(folder).standings()
+        runs = RunSet(
+            [Run(folder / s.run_id, s.spec) for s in standings if s.state is State.DONE],
+            others=[s for s in standings if s.state is not State.DONE],
+            root=folder,
+        )
+        runs.runs = runs.ranked()
     return runs if protocol is None else runs.of_protocol(protocol)
 
 

@@ -2,7 +2,7 @@ import gc
 
 import pytest
 
-from clntk.importing import collector_at_rest
+from clntk.collector import collector_at_rest
 
 
 @pytest.mark.parametrize("enabled", [True, False])
