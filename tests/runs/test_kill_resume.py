@@ -70,7 +70,7 @@ def test_an_interrupt_says_how_to_go_on_and_resume_does(
 
 
 CLOCK = """
-import datetime, os, pathlib, time
+import datetime, pathlib, time
 
 now, real, place = time.time, datetime.datetime, pathlib.Path(__file__).parent / "first"
 try:
@@ -108,13 +108,14 @@ def test_two_processes_on_one_store_share_the_work_whatever_their_clocks_say(
     assert runs.seeds == list(range(5))
     assert runs.others == []
     assert not list((store / ".work").iterdir())
-    told = {}
+    day = {}
     for run in runs:  # reading checks every checksum
         assert {"outputs", "kernels"} < set(run.tree.children)
         assert run.fact("weights").sizes["checkpoint"] == len(run.fact("metrics").checkpoint) == 3
-        assert json.loads((run.path / "provenance.json").read_text())["run"] == run.run_id
-        told[run.spec.seed] = json.loads((run.path / "provenance.json").read_text())["finished"][:10]
-    days = [{told[int(seed)] for seed in seeds} for seeds in trained]
+        provenance = json.loads((run.path / "provenance.json").read_text())
+        assert provenance["run"] == run.run_id
+        day[str(run.spec.seed)] = provenance["finished"][:10]
+    days = [{day[seed] for seed in seeds} for seeds in trained]
     assert days[0].isdisjoint(days[1])
     alone = start("run", path, "--store", tmp_path / "whole")
     _, err = alone.communicate(timeout=PATIENCE)
