@@ -106,7 +106,8 @@ def layer_weight_change(weights: xr.Dataset) -> xr.DataArray:
 def relative_gap(now: np.ndarray, linear: np.ndarray, start: np.ndarray, *, terms: int) -> np.ndarray:
     """‖f − f_lin‖/‖f − f_0‖ over the last two axes, of outputs of shape (..., example, output).
 
-    Shape (...); ≥ 0; exactly zero where only rounding is left of the gap, NaN where no output has moved.
+    Shape (...); ≥ 0; exactly zero where only rounding is left of the gap, NaN where no output has moved and where
+    either network's outputs are NaN.
 
     Args:
         now: f(θ), in float64.
@@ -115,7 +116,7 @@ def relative_gap(now: np.ndarray, linear: np.ndarray, start: np.ndarray, *, term
         terms: how many numbers an output is a sum of, at most: the rounding of a sum grows with them.
     """
     moved, gap, size = (np.linalg.norm(v, axis=(-2, -1)) for v in (now - start, now - linear, now))
-    gap = np.where(gap > terms * np.finfo(np.float64).eps * size, gap, 0.0)
+    gap = np.where(gap <= terms * np.finfo(np.float64).eps * size, 0.0, gap)  # NaN stays NaN
     return np.divide(gap, moved, out=np.full(moved.shape, np.nan), where=moved > 0)
 
 

@@ -166,3 +166,4 @@ def test_linearisation_error_of_no_movement_and_of_rounding():
     assert error(moved, off) == 0.0
     assert error(moved, start) == 1.0
     assert error(moved, start + 2e-3) == pytest.approx(1.0)
+    assert math.isnan(error(moved, np.full_like(start, np.nan)))  # an expansion that diverged is no exact one
