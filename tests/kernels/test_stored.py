@@ -1,86 +1,21 @@
-"""Kernels on disk: the same numbers, read lazily, resumed after any end, and refused before harm is done."""
+"""Kernels on disk: the same numbers, resumed after any end, within the memory that they may take."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import xarray as xr
-import zarr
-from filelock import FileLock
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from stored_kernels import LAYOUTS, C, N, bytes_of, inputs, net, tiles
 from test_rules import reference
-from torch import nn
 
 import clntk
 from clntk.errors import DataError
 from clntk.kernels import request
-from clntk.kernels.write import identity_of
-
-N, C = 7, 3
-LAYOUTS = ("ncmd", "cndm")
-
-
-def net(*, seed=0, dtype=torch.float64):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, C)).to(dtype)
-
-
-def inputs(n=N, *, seed=1):
-    return torch.randn(n, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def bytes_of(side, *, outputs=C, item=8):
-    """Of a tile of so many examples a side."""
-    return (side * outputs) ** 2 * item
-
-
-def tiles(folder):
-    """The tiles on disk, as (probe, other_probe)."""
-    files = [path.relative_to(folder / "c").parts for path in folder.glob("c/**/*") if path.is_file()]
-    keep = (0, 1) if len(files[0]) == 2 else (0, 2)
-    return sorted(tuple(int(parts[k]) for k in keep) for parts in files)
-
-
-def snapshot(folder):
-    return {
-        path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
-        for path in (folder, *folder.rglob("*"))
-    }
-
-
-@pytest.fixture
-def contractions(monkeypatch):
-    """Counts the tiles that are computed; raises ``what`` in the place of number ``at``."""
-
-    class Counter:
-        count, at, what = 0, None, None
-
-        def __call__(self, *args, **kwargs):
-            self.count += 1
-            if self.count == self.at:
-                raise self.what
-            return original(*args, **kwargs)
-
-        def end(self, at, what):
-            self.count, self.at, self.what = 0, at, what
-
-        def begin(self):
-            self.count, self.at = 0, None
-
-    original = request.contracted
-    counter = Counter()
-    monkeypatch.setattr(request, "contracted", counter)
-    return counter
-
 
 # --- the same numbers -------------------------------------------------------------------------------------
 
@@ -184,107 +119,6 @@ def test_neighbouring_tiles_share_the_passes_through_the_network(tmp_path, monke
     assert sum(examples) <= 20 + sum(range(20)) - 19
 
 
-# --- reading ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory):
-    """Lazy kernels, and the same as arrays in memory."""
-    folder = tmp_path_factory.mktemp("kernels")
-    found = {}
-    for name, x2, options, entries in (
-        ("symmetric", None, {}, "ncmd->ncmd"),
-        ("outputs first", None, {"layout": "cndm"}, "ncmd->cndm"),
-        ("two sides", inputs(5, seed=2), {"layout": "cndm"}, "ncmd->cndm"),
-        ("trace", None, {"mode": "trace"}, "ncmc->nm"),
-    ):
-        outputs = 1 if "mode" in options else C
-        size = bytes_of(3, outputs=outputs)
-        lazy = clntk.empirical_ntk(net(), inputs(), x2, out=folder / name, block_bytes=size, **options)
-        full = reference(net(), inputs(), x2)
-        dense = torch.einsum(entries, full)
-        found[name] = lazy, xr.DataArray(dense.numpy(), dims=lazy.dims)
-    return found
-
-
-def assert_same(lazy, dense):
-    assert lazy.dims == dense.dims
-    assert lazy.shape == dense.shape
-    np.testing.assert_allclose(lazy.values, dense.values, rtol=0, atol=1e-12)
-
-
-NAMES = st.sampled_from(["symmetric", "outputs first", "two sides", "trace"])
-
-
-def indexers(size):
-    """An integer, a slice or some positions, empty or repeated, from either end."""
-    one = st.integers(-size, size - 1)
-    return st.one_of(one, st.slices(size), st.lists(one, max_size=6).map(lambda v: np.array(v, dtype=int)))
-
-
-@settings(max_examples=120, deadline=None)
-@given(NAMES, st.data())
-def test_any_selection_is_numpys(kernels, name, data):
-    lazy, dense = kernels[name]
-    chosen = {dim: data.draw(st.none() | indexers(size), label=dim) for dim, size in dense.sizes.items()}
-    chosen = {dim: index for dim, index in chosen.items() if index is not None}
-    once, expected = lazy.isel(chosen), dense.isel(chosen)
-    again = {
-        dim: data.draw(indexers(size), label=f"then {dim}") for dim, size in expected.sizes.items() if size
-    }
-    assert_same(once.isel(again), expected.isel(again))  # before `once` is read: lazily composed
-    assert_same(once, expected)
-    order = data.draw(st.permutations(expected.dims))
-    assert_same(lazy.isel(chosen).transpose(*order), expected.transpose(*order))
-
-
-@settings(max_examples=40, deadline=None)
-@given(NAMES, st.data())
-def test_pointwise_selection_is_numpys(kernels, name, data):
-    lazy, dense = kernels[name]
-    n_points = data.draw(st.integers(0, 4))
-    dims = data.draw(st.lists(st.sampled_from(dense.dims), min_size=1, unique=True))
-    chosen = {}
-    for dim in dims:
-        size = dense.sizes[dim]
-        one = st.integers(-size, size - 1)
-        points = np.array(data.draw(st.lists(one, min_size=n_points, max_size=n_points)), dtype=int)
-        chosen[dim] = xr.DataArray(points, dims="point")
-    assert_same(lazy.isel(chosen), dense.isel(chosen))
-
-
-def test_selections_as_one_writes_them(kernels):
-    for name in ("symmetric", "outputs first", "two sides"):
-        lazy, dense = kernels[name]
-        array = dense.values
-        np.testing.assert_allclose(lazy[0].values, array[0], rtol=0, atol=1e-12)
-        np.testing.assert_allclose(lazy[-1, :, 2:5:2].values, array[-1, :, 2:5:2], rtol=0, atol=1e-12)
-        np.testing.assert_allclose(lazy[..., ::-1].values, array[..., ::-1], rtol=0, atol=1e-12)
-        np.testing.assert_allclose(lazy[[2, 0, 0]].values, array[[2, 0, 0]], rtol=0, atol=1e-12)
-        np.testing.assert_allclose(np.asarray(lazy), array, rtol=0, atol=1e-12)
-        assert float(lazy[1, 2, 0, 1]) == pytest.approx(array[1, 2, 0, 1], abs=1e-12)
-        assert float(lazy.sum()) == pytest.approx(array.sum())
-        with pytest.raises(IndexError):
-            lazy[:, N].values  # noqa: B018
-
-
-def test_only_what_is_looked_at_is_read(tmp_path, monkeypatch):
-    clntk.empirical_ntk(net(), inputs(), out=tmp_path / "k", block_bytes=bytes_of(3))
-    read = []
-    original = zarr.Array.__getitem__
-
-    def watched(array, key):
-        read.append(key)
-        return original(array, key)
-
-    monkeypatch.setattr(zarr.Array, "__getitem__", watched)
-    kernel = clntk.open_ntk(tmp_path / "k")
-    part = kernel.isel(probe=slice(0, 3), other_probe=4)
-    assert read == []
-    assert part.values.shape == (3, C, C)
-    assert len(read) == 1
-
-
 # --- going on where it stopped ----------------------------------------------------------------------------
 
 
@@ -338,7 +172,7 @@ def write_slowly(out):
 
 def _python(code, *arguments):
     """A command that runs code beside this file."""
-    start = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
+    start = f"import sys; sys.path[:0] = {list(map(str, Path(__file__).parents[:2]))}; "
     return [sys.executable, "-c", start + code, *map(str, arguments)]
 
 
@@ -374,158 +208,7 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path, contractions):
     assert not any(leftover.exists() for leftover in leftovers)
 
 
-# --- what is refused --------------------------------------------------------------------------------------
-
-
-def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "film.partial").write_text("mine too")
-    before = snapshot(tmp_path)
-    with pytest.raises(DataError, match="expected a new folder, found one with other files in it"):
-        clntk.empirical_ntk(net(), inputs(), out=tmp_path)
-    assert snapshot(tmp_path) == before
-
-
-def _damaged(store):
-    Path(store).mkdir()
-    Path(store, "zarr.json").write_text("{")
-
-
-@pytest.mark.parametrize(
-    "make",
-    [zarr.create_group, lambda store: zarr.create_array(store, shape=(3,), dtype="f8"), _damaged],
-    ids=["group", "array", "damaged"],
-)
-def test_other_zarr_folders_are_refused_and_left_alone(tmp_path, make):
-    make(store=str(tmp_path / "other"))
-    before = snapshot(tmp_path / "other")
-    with pytest.raises(DataError, match="expected a new folder"):
-        clntk.empirical_ntk(net(), inputs(), out=tmp_path / "other")
-    with pytest.raises(DataError, match="expected a kernel written by"):
-        clntk.open_ntk(tmp_path / "other")
-    assert snapshot(tmp_path / "other") == before
-
-
-def test_a_file_is_refused_and_left_alone(tmp_path):
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(DataError, match=r"file: expected a new folder, found a file"):
-        clntk.empirical_ntk(net(), inputs(), out=tmp_path / "file")
-    with pytest.raises(DataError, match="expected a kernel written by"):
-        clntk.open_ntk(tmp_path / "file")
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_nothing_to_open(tmp_path):
-    for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(DataError, match=r"expected a kernel written by clntk.empirical_ntk.*found none"):
-            clntk.open_ntk(folder)
-
-
-class Masked(nn.Module):
-    """A mask that is not saved with the weights."""
-
-    def __init__(self, mask):
-        super().__init__()
-        self.inner = net()
-        self.register_buffer("mask", mask, persistent=False)
-
-    def forward(self, x):
-        return self.inner(x) * self.mask
-
-
-OTHERS = {
-    "weights": lambda: ((net(seed=5), inputs()), {}),
-    "inputs": lambda: ((net(), inputs(seed=5)), {}),
-    "fewer inputs": lambda: ((net(), inputs()[:6]), {}),
-    "another side": lambda: ((net(), inputs(), inputs()), {}),
-    "mode": lambda: ((net(), inputs()), {"mode": "trace"}),
-    "layout": lambda: ((net(), inputs()), {"layout": "cndm"}),
-    "parameters": lambda: ((net(), inputs()), {"params": ["0.weight"]}),
-    "precision": lambda: ((net(dtype=torch.float32), inputs().float()), {}),
-    "activation": lambda: ((nn.Sequential(net()[0], nn.Sigmoid(), net()[2]), inputs()), {}),
-}
-
-
-@pytest.mark.parametrize("other", OTHERS)
-@pytest.mark.parametrize("finished", [True, False])
-def test_another_kernel_is_refused_and_left_alone(tmp_path, contractions, other, finished):
-    out = tmp_path / "k"
-    if finished:
-        clntk.empirical_ntk(net(), inputs(), out=out, block_bytes=bytes_of(3))
-    else:
-        contractions.end(4, KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            clntk.empirical_ntk(net(), inputs(), out=out, block_bytes=bytes_of(3))
-        contractions.begin()
-    before, (arguments, options) = snapshot(out), OTHERS[other]()
-    with pytest.raises(
-        DataError, match="k: holds the kernel of another network, other inputs, or another mode"
-    ):
-        clntk.empirical_ntk(*arguments, out=out, **options)
-    assert snapshot(out) == before
-
-
-def test_what_several_outputs_are_made_into_tells_kernels_apart(tmp_path):
-    clntk.empirical_ntk(net(), inputs(), mode="trace", out=tmp_path / "k")
-    with pytest.raises(DataError, match="or another mode or layout"):
-        clntk.empirical_ntk(net(), inputs(), mode="sum_logits", out=tmp_path / "k")
-
-
-def test_shapes_and_dtypes_tell_inputs_apart():
-    zeros = [torch.zeros(2, 3), torch.zeros(3, 2), torch.zeros(3, dtype=torch.float64), torch.zeros(6)]
-    assert len({identity_of(net(), x) for x in zeros}) == 4
-    assert len({identity_of(net(), *parts) for parts in ((None, "a"), ("a", None), ("a",), (None,))}) == 4
-    assert identity_of(net(), zeros[0]) == identity_of(net(), zeros[0].clone())
-
-
-def test_a_mask_that_is_not_saved_tells_networks_apart(tmp_path):
-    first, second = (torch.tensor(mask, dtype=torch.bfloat16) for mask in ([1, 1, 0], [1, 0, 1]))
-    kernel = clntk.empirical_ntk(Masked(first), inputs(), out=tmp_path / "k")
-    np.testing.assert_allclose(kernel.values, reference(Masked(first), inputs()), rtol=0, atol=1e-12)
-    assert clntk.empirical_ntk(Masked(first), inputs(), out=tmp_path / "k").identical(kernel)
-    with pytest.raises(DataError, match="holds the kernel of another network"):
-        clntk.empirical_ntk(Masked(second), inputs(), out=tmp_path / "k")
-
-
-def test_a_second_writer_is_told(tmp_path):
-    out = tmp_path / "k"
-    with FileLock(tmp_path / ".k.lock"):
-        with pytest.raises(DataError, match=r"k: another process is writing this kernel; wait for it"):
-            clntk.empirical_ntk(net(), inputs(), out=out)
-        assert [path.name for path in tmp_path.iterdir()] == [".k.lock"]
-    assert clntk.empirical_ntk(net(), inputs(), out=out).shape == (N, C, N, C)
-
-
-Disk = namedtuple("Disk", "total used free")
-
-
-def test_too_small_a_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch, contractions):
-    out, needed = tmp_path / "k", 6 * bytes_of(3)  # of whole tiles, those at the edge too: 3888 bytes
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Disk(10**6, 0, needed - 1))
-    with pytest.raises(
-        DataError,
-        match=rf"expected 3.89 kB of free disk under {tmp_path}, found 3.89 kB; choose another place",
-    ):
-        clntk.empirical_ntk(net(), inputs(), out=out, block_bytes=bytes_of(3))
-    assert not out.exists()
-    assert contractions.count == 0
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Disk(10**6, 0, needed))
-    contractions.end(3, KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        clntk.empirical_ntk(net(), inputs(), out=out, block_bytes=bytes_of(3))
-    contractions.begin()
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Disk(10**6, 0, 1000))
-    with pytest.raises(DataError, match=r"expected 2.59 kB of free disk under .*, found 1 kB"):
-        clntk.empirical_ntk(net(), inputs(), out=out)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Disk(10**6, 0, 4 * bytes_of(3)))
-    clntk.empirical_ntk(net(), inputs(), out=out)  # two of six were there
-
-
-@pytest.mark.parametrize("options", [{"mode": "diag"}, {"per_layer": True}])
-def test_small_or_many_kernels_are_not_written(tmp_path, options):
-    with pytest.raises(DataError, match=r"empirical_ntk.out: expected one kernel to write"):
-        clntk.empirical_ntk(net(), inputs(), out=tmp_path / "k", **options)
-    assert list(tmp_path.iterdir()) == []
+# --- memory -----------------------------------------------------------------------------------------------
 
 
 MEASURE = """
