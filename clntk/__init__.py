@@ -44,7 +44,7 @@ _PUBLIC = {
     "run": "clntk.runs.run",
     "stream_from": "clntk.streams.own",
     "task_tuning": "clntk.measures.tuning",
-    "use": "clntk.registry",
+    "use": "clntk.python_files",
     "write_report": "clntk.report.page",
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import clntk
 from clntk import registry
+from clntk.component import KINDS
 from clntk.report.sections import analyses
 
 # what an analysis' example runs: by default the smallest protocol; None where it is a study of its own
@@ -83,7 +84,7 @@ def _components() -> str:
         "# Components",
         "What a protocol can name, as `clntk list` has it; options are keys of the protocol.",
     ]
-    for kind, about in registry.KINDS.items():
+    for kind, about in KINDS.items():
         parts.append(f"## {kind}\n\n{about.meaning[:1].upper()}{about.meaning[1:]}.")
         for name in registry.names(kind):
             entry = registry.get(kind, name)

@@ -13,6 +13,7 @@ from rich.console import Console
 import clntk
 from clntk import registry
 from clntk.cli import app
+from clntk.component import KINDS
 from clntk.protocol import expand, load
 
 MINE = '''
@@ -292,7 +293,7 @@ class TestList:
     def test_every_kind_with_everything_registered(self, cli):
         done = cli("list")
         assert done.code == 0
-        for kind in registry.KINDS:
+        for kind in KINDS:
             assert re.search(rf"^{kind}: ", done.out, re.MULTILINE)
             for name in registry.names(kind):
                 assert re.search(rf"^{name} ", done.out, re.MULTILINE)

@@ -14,8 +14,8 @@ import torch
 from pydantic import AfterValidator
 from torch import nn
 
-from clntk import registry
 from clntk.errors import DataError
+from clntk.python_files import used_module
 from clntk.registry import register
 from clntk.shape import TaskShape
 
@@ -89,7 +89,7 @@ def _imported(path: str, where: str) -> Callable[..., Any]:
     """
     place, _, attribute = path.partition("@")[0].partition(":")
     if place.endswith(".py"):
-        module = registry.used_module(Path(place))
+        module = used_module(Path(place))
         if module is None:
             raise DataError(
                 f"{where}: expected a file that is named as one of your own, found that nobody has; list {place} under "

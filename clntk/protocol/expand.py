@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from clntk import registry
+from clntk.component import Entry
 from clntk.protocol.load import with_options
 from clntk.protocol.model import Component, Protocol, normalised
 from clntk.protocol.spec import RunSpec, content_hash, text_hash
@@ -74,7 +75,7 @@ def _spec(protocol: Protocol, label: str, seed: int, cell: dict[str, Any]) -> Ru
     )
 
 
-def _code(taking_part: list[registry.Entry], use: list[str]) -> dict[str, str]:
+def _code(taking_part: list[Entry], use: list[str]) -> dict[str, str]:
     """Name → content hash of the code of a user's own: files that the protocol uses, and the script or notebook cell
     that is running.
     """

@@ -11,7 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from clntk import registry
+from clntk import python_files
 from clntk.errors import ClntkError, Problem, ProtocolError, UnknownName, did_you_mean
 from clntk.protocol.model import Protocol, normalised, problems_of
 from clntk.protocol.references import refuse_calls
@@ -197,7 +197,7 @@ def _load_used(beside: Path, where: str, use: Any) -> Any:
     used: list[str] = []
     for i, item in enumerate(use):
         try:
-            used.append(str(registry.use(beside / item)))
+            used.append(str(python_files.use(beside / item)))
             if Path(used[-1]).name in {Path(other).name for other in used[:-1]}:
                 raise ClntkError(
                     f"a second file called {Path(used[-1]).name}; run identities know files by name: rename it"

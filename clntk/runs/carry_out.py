@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from clntk import registry
+from clntk import python_files
 from clntk.engine import Engine, Lost, Message, Tell
 from clntk.protocol.spec import RunSpec
 from clntk.runs.events import Event, Listener, What
@@ -30,7 +30,7 @@ def carry_out(cell: Cell, tell: Tell, *, root: Path, wait: bool, use: Sequence[P
         use: files of components that were loaded where the command was given: never what a stored spec names.
     """
     for path in use:
-        registry.use(path)  # in a process of an engine's own, nobody has
+        python_files.use(path)  # in a process of an engine's own, nobody has
 
     def listener(event: Event) -> None:
         tell(event.as_message())
@@ -70,7 +70,7 @@ class Rounds:
     def _round(self, cells: list[Cell], *, wait: bool) -> Iterator[Cell]:
         """Carry cells out; those that are to be carried out again."""
         before = {spec.run_id: self.store.progress(spec.run_id) for cell in cells for spec in cell}
-        work = partial(carry_out, root=self.store.root, wait=wait, use=registry.used())
+        work = partial(carry_out, root=self.store.root, wait=wait, use=python_files.used())
         for result in self.engine.map(work, cells, self._tell):
             if isinstance(result, Lost):
                 yield from self._lost(result, before)

@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from clntk import registry
+from clntk import python_files
+from clntk.component import KINDS
 from clntk.errors import UnknownName, did_you_mean
 from clntk.terminal.text import inert, say, wide_console
 
@@ -28,9 +29,9 @@ def list_registered(kind: str | None, use: Sequence[Path]) -> None:
     from clntk.terminal.listing import heading, table
 
     for path in use:
-        registry.use(path)
+        python_files.use(path)
     console = wide_console()
-    kinds = ["protocol", *registry.KINDS]
+    kinds = ["protocol", *KINDS]
     if kind is not None and kind not in kinds:
         raise UnknownName(
             f"no kind is called {kind!r}; {did_you_mean(kind, kinds)} known: {', '.join(kinds)}"
@@ -83,7 +84,7 @@ def print_schema(use: Sequence[Path]) -> None:
     from clntk.protocol.schema import json_schema
 
     for path in use:
-        registry.use(path)
+        python_files.use(path)
     say(json.dumps(json_schema(), indent=2))
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clntk import registry
+from clntk.component import KINDS, Entry
 
 PROTOCOL = "protocol"
 
@@ -17,7 +18,7 @@ def heading(kind: str) -> tuple[str, str]:
         return "experiments ready to run", ""
     names = registry.names(kind)
     common = ", ".join(_common(registry.get(kind, names[0]))) if names else ""
-    return registry.KINDS[kind].meaning, common
+    return KINDS[kind].meaning, common
 
 
 def table(kind: str) -> Table:
@@ -45,16 +46,16 @@ def _components(kind: str) -> Iterator[tuple[str, str, str, str]]:
         )
 
 
-def _common(entry: registry.Entry) -> list[str]:
+def _common(entry: Entry) -> list[str]:
     return [option for key, option in _options(entry).items() if key in _common_names(entry)]
 
 
-def _common_names(entry: registry.Entry) -> set[str]:
+def _common_names(entry: Entry) -> set[str]:
     kinds = (entry.shared, entry.applied)
     return {field.name for kind in kinds if kind is not None for field in fields(kind)}
 
 
-def _options(entry: registry.Entry) -> dict[str, str]:
+def _options(entry: Entry) -> dict[str, str]:
     """Name → the option with its default, as a protocol writes it."""
     return {
         key: key if field.is_required() else f"{key}={_written(field.default)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from clntk import registry
+from clntk import python_files
 from clntk.errors import StoreError
 from clntk.terminal.text import inert, say, wide_console
 from clntk.text_files import csv_text
@@ -180,7 +180,7 @@ def watched(*sets: "RunSet") -> Iterator[None]:
 
 def opened_runs(opener, runs: Path, protocol: str | None, use: Sequence[Path]):
     for path in use:
-        registry.use(path)
+        python_files.use(path)
     opened = opener(runs, protocol=protocol)
     if not len(opened) and not opened.others:
         raise StoreError(

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clntk import registry
+from clntk import python_files
 from clntk.terminal.text import inert, say
 
 
@@ -37,7 +37,7 @@ def reproduce_run(path: Path, store: Path | None, use: Sequence[Path]) -> None:
     from clntk.runs.reproduce import reproduce
 
     for file in use:
-        registry.use(file)
+        python_files.use(file)
     found = reproduce(path, store=store)
     for name, (before, now) in found.circumstances.items():
         say(f"{name}: {before} when it was published, {now} now")

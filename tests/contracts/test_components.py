@@ -9,12 +9,13 @@ from pydantic import ValidationError
 from clntk import registry
 from clntk.axes import CHECKPOINT, EVAL_TASK, OTHER_PROBE, OTHER_TASK, OUTPUT, PROBE, UNIT
 from clntk.capture.look import Look, hidden_layers, undisturbed
+from clntk.component import KINDS
 from clntk.errors import DataError
 from clntk.regimes.base import Regime
 from clntk.runs.derived import DERIVED
 from clntk.streams.base import TaskStream
 
-COMPONENTS = [(kind, name) for kind in registry.KINDS for name in registry.names(kind)]
+COMPONENTS = [(kind, name) for kind in KINDS for name in registry.names(kind)]
 
 
 def every(kind):
@@ -33,9 +34,9 @@ def _required(entry):
     return [name for name, option in entry.schema.model_fields.items() if option.is_required()]
 
 
-@pytest.mark.parametrize("kind", registry.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_has_a_meaning_and_members(kind):
-    assert registry.KINDS[kind].meaning
+    assert KINDS[kind].meaning
     assert registry.names(kind)
 
 

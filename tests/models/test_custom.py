@@ -5,6 +5,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+import clntk
 from clntk import registry
 from clntk.errors import DataError, OptionError, ProtocolError
 from clntk.protocol import expand, load
@@ -48,7 +49,7 @@ number = 3
 def mine(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)
-    return registry.use(tmp_path / "mine.py")
+    return clntk.use(tmp_path / "mine.py")
 
 
 def _custom(path, **kwargs):
@@ -168,7 +169,7 @@ def test_changed_code_makes_another_run_and_is_not_taken_for_the_old(mine, write
     before = _spec(write_protocol, tmp_path, path="mine.py:Net")
     assert _spec(write_protocol, tmp_path, path="mine.py:Net").run_id == before.run_id
     mine.write_text(MINE.replace("width=5", "width=6"))
-    registry.use(mine)
+    clntk.use(mine)
     after = _spec(write_protocol, tmp_path, path="mine.py:Net")
     assert after.run_id != before.run_id
     with pytest.raises(

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from clntk.component import Entry
 from clntk.errors import ProtocolError
 from clntk.protocol import Protocol, RunSpec, expand, load
 from clntk.protocol.expand import needed_probes
-from clntk.registry import Entry, register, use
+from clntk.python_files import use
+from clntk.registry import register
 
 BASE = {
     "name": "mine",

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from clntk import registry
+import clntk
 from clntk.errors import ProtocolError
 from clntk.kernels.empirical import empirical_ntk
 from clntk.measures.drift import cosine_distance
@@ -196,7 +196,7 @@ class Spy(nn.Linear):
 
 def test_training_is_in_training_mode_and_looking_is_not(specs, tmp_path):
     (tmp_path / "spy.py").write_text(SPY)
-    registry.use(tmp_path / "spy.py")
+    clntk.use(tmp_path / "spy.py")
     model = {"name": "custom", "path": f"{tmp_path / 'spy.py'}:Spy"}
     regimes = {"mine": {"name": "standard"}}
     (spec,) = specs(model=model, regimes=regimes, strategy=_strategy(stop_check=4))
