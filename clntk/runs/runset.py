@@ -12,8 +12,9 @@ from clntk import registry
 from clntk.axes import CONDITION, REGIME, RUN, SEED
 from clntk.collector import collector_at_rest
 from clntk.errors import DataError, StoreError, did_you_mean
-from clntk.protocol.spec import RunSpec, name_of, options_of
+from clntk.protocol.spec import RunSpec
 from clntk.runs.conditions import Conditions
+from clntk.runs.measured import recorded_by, result_of, takeable
 from clntk.runs.opened import Run
 from clntk.runs.store import RunStore, Standing, State
 
@@ -234,7 +235,7 @@ class RunSet:
         tables = []
         for run in self._each("measures"):
             values: dict[str, float] = {}
-            for measure in self._measurable(run, chosen) if measures is None else chosen:
+            for measure in recorded_by(run, self, chosen) if measures is None else chosen:
                 name = measure["name"]
                 result = self.result(run, measure)
                 values |= scalars(name, result, registry.get("measure", name).traits.get("scalar"))
@@ -248,9 +249,7 @@ class RunSet:
         listed = {repr(m): m for run in self for m in run.spec.measures}
         if listed:
             return list(listed.values())
-        recorded = set.intersection(*(_recorded(run) for run in self)) if self.runs else set()
-        able = [{"name": name} for name in registry.names("measure") if _needs(name) <= recorded]
-        return [measure for measure in able if self._can_be_asked(measure)]
+        return [measure for measure in takeable(self) if self._can_be_asked(measure)]
 
     def _can_be_asked(self, measure: dict[str, Any]) -> bool:
         """Whether the measure is for tasks and networks such as these."""
@@ -260,11 +259,6 @@ class RunSet:
         except DataError:
             return False
         return True
-
-    def _measurable(self, run: Run, measures: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The measures whose facts the run recorded; one that no run can have stays, for the error that it gives."""
-        known = set().union(*(_recorded(other) for other in self))
-        return [m for m in measures if _needs(m["name"]) <= _recorded(run) or not _needs(m["name"]) <= known]
 
     def _some(self) -> None:
         if not self.runs:
@@ -282,19 +276,8 @@ class RunSet:
         Raises:
             StoreError, DataError: as :meth:`measure`.
         """
-        name, options = measure["name"], options_of(measure)
-        entry = registry.get("measure", name)
-        self.asked[name] = None
-        key = (entry.function, repr(sorted(options.items())))
-        if key in run.measured:
-            return run.measured[key]
-        result = entry(*(run.fact(need) for need in entry.needs), **options)
-        if not isinstance(result, xr.DataArray | xr.Dataset):
-            raise DataError(
-                f"measure {name!r} in {entry.source}: expected an xarray DataArray or Dataset back, "
-                f"found {type(result).__name__}; wrap a single number as xr.DataArray(number)"
-            )
-        return run.measured.setdefault(key, result)
+        self.asked[measure["name"]] = None
+        return result_of(run, measure)
 
     def labelled(self, run: Run, table: pd.DataFrame) -> pd.DataFrame:
         """The table with columns in front that say which run it is of: run, regime, seed, sweep columns, condition."""
@@ -336,15 +319,6 @@ def unfinished(runs: RunSet) -> list[RunSpec]:
     """The specs of the runs that are not done but could be."""
     waiting = {State.PENDING, State.INTERRUPTED, State.FAILED, State.RUNNING}
     return [s.spec for s in runs.others if s.state in waiting and s.spec is not None]
-
-
-def _recorded(run: Run) -> set[str]:
-    """The facts that a run has on disk."""
-    return {"metrics", "losses", "schedule", "probes", *map(name_of, run.spec.probes)}
-
-
-def _needs(measure: str) -> set[str]:
-    return set(registry.get("measure", measure).needs)
 
 
 def _plain(value: Any) -> Any:
