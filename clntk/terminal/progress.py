@@ -82,7 +82,7 @@ class _Lines:
         self.ended += event.what in (What.DONE, What.FAILED, What.SKIPPED)
         clock = f"{time.perf_counter() - self.since:7.1f}s"
         self.console.print(
-            f"{clock} [{self.ended}/{self.total}] {_name(event, self.protocols)}: {_sentence(event)}",
+            f"{clock} [{self.ended}/{self.total}] {_line(event, self.protocols)}",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -115,13 +115,14 @@ class _Bars:
         elif event.what in (What.DONE, What.FAILED, What.SKIPPED):
             self.bars.advance(self.runs)
             if event.what is What.FAILED:
-                self.bars.console.print(
-                    f"{_name(event, self.protocols)}: {_sentence(event)}", markup=False, highlight=False
-                )
+                self.bars.console.print(_line(event, self.protocols), markup=False, highlight=False)
         elif event.what in (What.RESUMED, What.RETRIED, What.WAITING):
-            self.bars.console.print(
-                f"{_name(event, self.protocols)}: {_sentence(event)}", markup=False, highlight=False
-            )
+            self.bars.console.print(_line(event, self.protocols), markup=False, highlight=False)
+
+
+def _line(event: Event, protocols: bool) -> str:
+    """Which run, and what happened to it."""
+    return f"{_name(event, protocols)}: {_sentence(event)}"
 
 
 def _name(event: Event, protocols: bool) -> str:
