@@ -26,7 +26,7 @@ from torch.nn import functional
 
 import clntk
 from clntk import registry
-from clntk.runs.threads import quiet_threads
+from clntk.runs.torch_state import steady_torch
 from clntk.seeding import Seeds
 from clntk.strategies.avalanche.watch import StepWatch
 from clntk.strategies.learner import Learner, Setup
@@ -210,7 +210,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore", "No loggers specified", UserWarning)
-    with quiet_threads():
+    with steady_torch():
         parts = [rows(case, options.rounds) for case in cases() for rows in (training_rows, evaluation_rows)]
         table = pd.concat(parts, ignore_index=True)
         table.to_csv(options.out / "training.csv", index=False)

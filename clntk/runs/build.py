@@ -9,6 +9,7 @@ from clntk import registry
 from clntk.errors import DataError
 from clntk.protocol.spec import RunSpec, options_of
 from clntk.regimes.base import Regime
+from clntk.runs.torch_state import steady_torch
 from clntk.seeding import Purpose, Seeds
 from clntk.shape import TaskShape
 from clntk.strategies.training import Training
@@ -23,6 +24,7 @@ class Built:
     regime: Regime
 
 
+@steady_torch()
 def build(spec: RunSpec) -> Built:
     """Build what a spec describes; the same spec always gives the same bits.
 
@@ -39,7 +41,7 @@ def build(spec: RunSpec) -> Built:
 
 def untrained(spec: RunSpec, shape: TaskShape) -> Regime:
     """The network at initialisation, and what its regime does to the learning rate; no generator is touched."""
-    with torch.random.fork_rng(devices=[]):
+    with steady_torch(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(Seeds(spec.seed).integer(Purpose.INIT))
         return component("regime", spec.regime_options, component("model", spec.model, shape), shape)
 

@@ -17,7 +17,7 @@ from clntk.runs.first_order import step_size, steps_taken, trained_tasks
 from clntk.runs.infinite import infinite_twin
 from clntk.runs.opened import Run
 from clntk.runs.rebuild import ProbeSets
-from clntk.runs.threads import quiet_threads
+from clntk.runs.torch_state import steady_torch
 from clntk.runs.training_data import training_sets
 from clntk.theory.dynamics import kernel_dynamics
 from clntk.theory.schedules import GradientDescent
@@ -26,7 +26,7 @@ ROWS = 4000  # of a kernel: its eigenvalues take a minute there, and eight times
 Phase = tuple[np.ndarray, GradientDescent]  # positions of its training examples, and how it goes down on them
 
 
-@quiet_threads()
+@steady_torch()
 def closed_form(run: Run) -> dict[str, xr.Dataset]:
     """Outputs on training examples and probes at every checkpoint, as they were and as two fixed kernels have them.
 

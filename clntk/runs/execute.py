@@ -17,7 +17,7 @@ from clntk.runs.files import disk_errors, is_refusal
 from clntk.runs.published import read_published
 from clntk.runs.session import Session
 from clntk.runs.store import RunStore
-from clntk.runs.threads import quiet_threads
+from clntk.runs.torch_state import steady_torch
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def execute(spec: RunSpec, store: RunStore, *, listener: Listener = ignore, wait
     Raises:
         StoreError: if the disk refuses; nothing else, but for an interrupt.
     """
-    with quiet_threads(), closing(turns(spec, store, listener=listener, wait=wait)) as run:
+    with steady_torch(), closing(turns(spec, store, listener=listener, wait=wait)) as run:
         error = None
         while True:
             try:

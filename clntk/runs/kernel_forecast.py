@@ -20,7 +20,7 @@ from clntk.runs.kept import Directions
 from clntk.runs.opened import Run
 from clntk.runs.rebuild import ProbeSets
 from clntk.runs.runset import RunSet
-from clntk.runs.threads import quiet_threads
+from clntk.runs.torch_state import steady_torch
 from clntk.runs.training_data import KEEPING, built_stream, kept_logits, training_sets
 
 EXAMPLES = 2000  # of each task's training data, at most, unless one says otherwise
@@ -96,7 +96,7 @@ def predict_forgetting(
     return pd.concat(tables, ignore_index=True)
 
 
-@quiet_threads()
+@steady_torch()
 def kernel_forecast(run: Run, seen: ProbeSets | None = None) -> xr.Dataset:
     """Outputs on the probes at the end of each phase, as kernels predict them and as they were.
 

@@ -16,7 +16,7 @@ from clntk.measures.laziness import relative_gap
 from clntk.models.linearize import Linearized, linearize
 from clntk.protocol import RunSpec
 from clntk.runs.build import build, training_of
-from clntk.runs.threads import quiet_threads
+from clntk.runs.torch_state import steady_torch
 from clntk.seeding import Purpose, Seeds
 from clntk.strategies.training import Training, evaluate
 from clntk.streams.base import Split
@@ -112,7 +112,7 @@ def _place(spec: RunSpec, steps: int) -> Place:
     expansion = linearize(regime.model)  # its θ are the regime's own: training the one moves the other
     before = _kernel(regime.model, x)
     seed = Seeds(spec.seed).integer(Purpose.ORDER)
-    with quiet_threads(), torch.random.fork_rng(devices=[]):
+    with steady_torch(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         data = stream.phase_data(phase)[0].to(torch.device(spec.device))
         regime.model.train()

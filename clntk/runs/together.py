@@ -15,7 +15,7 @@ from clntk.runs.events import Listener, ignore
 from clntk.runs.execute import Outcome, Turns, turns
 from clntk.runs.session import Session
 from clntk.runs.store import RunStore
-from clntk.runs.threads import quiet_threads
+from clntk.runs.torch_state import steady_torch
 
 SHARE = 0.25  # of the free memory that runs in progress may take
 
@@ -54,7 +54,7 @@ def execute_together(
     waiting = list(specs)
     outcomes: dict[str, Outcome] = {}
     while waiting:
-        with quiet_threads(), ExitStack() as in_progress:
+        with steady_torch(), ExitStack() as in_progress:
             for run in _all_at_once(_started(waiting, store, listener, in_progress)):
                 assert run.outcome is not None  # it has come to its end
                 outcomes[run.outcome.run_id] = run.outcome

@@ -274,8 +274,15 @@ class TestValues:
 class TestAgain:
     def test_the_same_spec_in_another_store_gives_the_same_bits(self, smoke_runs, tmp_path, differences):
         torch.manual_seed(5)  # what the process did before must not matter
-        again = clntk.run("smoke", ["seeds=[1]"], store=tmp_path / "other")
+        torch.set_default_dtype(torch.float64)
+        try:
+            again = clntk.run("smoke", ["seeds=[1]"], store=tmp_path / "other")
+            networks = [run.network("init") for run in again]
+            assert torch.get_default_dtype() == torch.float64
+        finally:
+            torch.set_default_dtype(torch.float32)
         assert len(again) == 2
+        assert {p.dtype for network in networks for p in network.parameters()} == {torch.float32}
         for run in again:
             assert differences(smoke_runs.root / run.run_id, run.path) == []
 
