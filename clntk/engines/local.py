@@ -1,14 +1,18 @@
 """Dask workers on this machine: processes of one thread that end with the one that started them."""
 
 import logging
+import multiprocessing
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from clntk.errors import ClntkError
 
 if TYPE_CHECKING:
     from distributed import LocalCluster, Worker
@@ -19,8 +23,17 @@ SETTINGS = {
     "distributed.scheduler.allowed-failures": 2,  # a cell that kills three workers is lost
     "distributed.scheduler.worker-saturation": 1.0,  # no cell waits on a worker: a death is blamed on the right one
     "distributed.worker.multiprocessing-method": "forkserver",  # what workers import, one process imports once
-    "distributed.worker.profile.enabled": False,  # it would look at what trains a hundred times a second
+    # each of these would take the interpreter from what trains, tens or hundreds of times a second
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.system-monitor.gil.enabled": False,
 }
+
+NOT_STARTED = (
+    "engine dask: expected workers of this machine, found that they ended as they began; in a script of your own, "
+    'start them under `if __name__ == "__main__":`, since every worker imports the script'
+)
 
 
 @contextmanager
@@ -30,17 +43,20 @@ def local_cluster(workers: int | None, memory: str | None) -> Iterator["LocalClu
     Args:
         workers: how many; by default one a GPU, or one a core that this process may use.
         memory: what each may take.
+
+    Raises:
+        ClntkError: if they do not start.
     """
     import dask
-    from distributed import LocalCluster
 
+    _end_if_imported_by_a_worker()
     gpus = _gpus()
     _drop_scratch_of_the_dead()
     warm_up()
     with (
         TemporaryDirectory(prefix=f"{SCRATCH}-{os.getpid()}-") as folder,
         dask.config.set(SETTINGS),
-        LocalCluster(
+        _started(
             n_workers=workers or len(gpus) or len(os.sched_getaffinity(0)),
             threads_per_worker=1,
             processes=True,
@@ -56,6 +72,24 @@ def local_cluster(workers: int | None, memory: str | None) -> Iterator["LocalClu
         ) as cluster,
     ):
         yield cluster
+
+
+@contextmanager
+def _started(**how: Any) -> Iterator["LocalCluster"]:
+    from distributed import LocalCluster
+
+    try:
+        cluster = LocalCluster(**how)
+    except RuntimeError as error:  # what Dask makes of workers that end before they have begun
+        raise ClntkError(NOT_STARTED) from error
+    with cluster:
+        yield cluster
+
+
+def _end_if_imported_by_a_worker() -> None:
+    """Each worker imports the script that it was started from: this must not start workers in turn."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.exit(1)  # without a word: the process that started this one says it
 
 
 def warm_up() -> None:

@@ -1,6 +1,7 @@
 """What every engine owes, and what Dask owes beyond it."""
 
 import importlib
+import multiprocessing
 import os
 import re
 import time
@@ -16,6 +17,7 @@ import torch
 import clntk
 from clntk import registry
 from clntk.engine import Lost
+from clntk.engines import local
 from clntk.engines.local import dask_setup
 from clntk.errors import ClntkError, OptionError
 
@@ -165,6 +167,19 @@ def test_each_worker_sees_one_gpu(monkeypatch, visible, name, sees):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     dask_setup(type("Worker", (), {"name": name}))
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == sees
+
+
+def test_workers_that_end_as_they_begin_are_named_with_what_is_likely(tmp_path, monkeypatch):
+    (tmp_path / "ends.py").write_text("import os\nos._exit(1)\n")
+    monkeypatch.setattr(local, "__name__", str(tmp_path / "ends.py"))  # what workers load as they start
+    with pytest.raises(ClntkError, match=r"found that they ended as they began; in a script of your own"):
+        registry.get("engine", "dask")(workers=1)
+
+
+def test_a_script_that_a_worker_imports_starts_no_workers(monkeypatch):
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(SystemExit):
+        registry.get("engine", "dask")(workers=1)
 
 
 def test_one_place_at_a_time(tmp_path):
