@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pandas as pd
-
 from clntk.errors import NotApplicable
 from clntk.figures.answer import Answer
 from clntk.figures.bounds import rows_in_bounds
@@ -12,7 +10,7 @@ from clntk.protocol import load
 from clntk.registry import register
 from clntk.runs.runset import RunSet
 from clntk.stats.phrases import bounded, number
-from clntk.stats.replication import REPRODUCED, replicated, tolerance
+from clntk.stats.replication import REPRODUCED, count, replicated, told_verdict, tolerance
 
 
 @register("analysis", place=20)
@@ -36,27 +34,24 @@ def replication(runs: RunSet, *, protocol: str | None = None) -> Answer:
     with house_style():
         figure = rows_in_bounds(table, good=REPRODUCED)
     reference = next(iter(runs)).spec.reference
+    about = f" ({reference})" if reference else ""
     return Answer(
         title="Are the published results reproduced?",
         figure=figure,
         table=table,
-        text="\n".join([_count(table, reference), *(_sentence(row) for _, row in table.iterrows())]),
+        text="\n".join([f"{count(table)}{about}.", *(_sentence(row) for _, row in table.iterrows())]),
         caption=(
             "One row a published result, on its own scale: the mean over seeds with its 95 % bootstrap interval; the "
-            "band is where the mean counts as reproduced (filled, else hollow), as the protocol set it beforehand."
+            "band is where the mean counts as reproduced (filled, else hollow), as the protocol set it beforehand; "
+            "unsettled where the interval reaches across a bound of it."
         ),
     )
-
-
-def _count(table: pd.DataFrame, reference: str) -> str:
-    well = int((table["verdict"] == REPRODUCED).sum())
-    return f"{well} of {len(table)} results reproduced{f' ({reference})' if reference else ''}."
 
 
 def _sentence(row: Any) -> str:
     spread = f" ± {number(row['sd'])}" if row["n"] > 1 else ""
     return (
-        f"{row['claim']}: {row['verdict']}. Published {row['published']}; measured "
+        f"{row['claim']}: {told_verdict(row)}. Published {row['published']}; measured "
         f"{bounded(row['mean'], row['low'], row['high'])}{spread} (n = {row['n']}); "
         f"tolerance: {tolerance(row['least'], row['most'])}."
     )

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 
 from clntk.figures.style import PAGE, palette, wrapped
+from clntk.stats.replication import told_verdict
 
 ROW = 0.62  # inches
 ACROSS = 46  # letters of a claim in one line
@@ -30,7 +31,7 @@ def rows_in_bounds(table: pd.DataFrame, *, good: str) -> plt.Figure:
         said = f"{wrapped(row['claim'], ACROSS)}\n{wrapped('published: ' + row['published'], ACROSS)}"
         axis.set_yticks([0], [said])
         other = axis.secondary_yaxis("right")
-        other.set_yticks([0], [row["verdict"]])
+        other.set_yticks([0], [told_verdict(row)])
         for side in (axis, other):
             side.tick_params(axis="y", length=0)
         axis.spines["left"].set_visible(False)

@@ -12,7 +12,7 @@ from clntk.errors import ClntkError
 from clntk.report.render import rendered, written
 from clntk.report.sections import of_answer
 from clntk.stats.phrases import bounded, number
-from clntk.stats.replication import REPRODUCED, tolerance
+from clntk.stats.replication import count, told_verdict, tolerance
 from clntk.text_files import csv_text
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def write_replications(sets: Iterable["RunSet"], path: str | Path) -> tuple[Path
         "replications.html.j2",
         charts=False,
         rows=[told(row) for _, row in table.iterrows()],
-        reproduced=int((table["verdict"] == REPRODUCED).sum()),
+        count=count(table),
         sections=parts,
     )
     page_path = written(page, path)
@@ -69,5 +69,5 @@ def told(row: pd.Series) -> dict[str, str]:
         "interval": bounded(row["mean"], row["low"], row["high"]).partition(" ")[2],
         "n": str(row["n"]),
         "tolerance": tolerance(row["least"], row["most"]),
-        "verdict": row["verdict"],
+        "verdict": told_verdict(row),
     }

@@ -27,9 +27,10 @@ def judged(claim: Mapping[str, Any], values: np.ndarray) -> dict[str, Any]:
 
     Returns:
         ``claim``, ``published``; ``n``, ``mean``, ``sd`` of the seeds with a value, ``low`` and ``high`` of the mean's
-        95 % bootstrap interval; ``least`` and ``most``, the bounds within which the mean counts as reproduced; and the
+        95 % bootstrap interval; ``least`` and ``most``, the bounds within which the mean counts as reproduced; the
         ``verdict``: "reproduced", "not reproduced", "too few seeds" (of those with a value), or "not defined" where
-        more than half of the seeds have no value.
+        more than half of the seeds have no value; and ``settled``: whether the whole interval is on the mean's side of
+        the bounds, so that other seeds would hardly have made it another verdict.
     """
     given = np.asarray(values, float)
     found = given[np.isfinite(given)]
@@ -56,6 +57,9 @@ def judged(claim: Mapping[str, Any], values: np.ndarray) -> dict[str, Any]:
         "least": least,
         "most": most,
         "verdict": verdict,
+        "settled": bool(
+            low >= least and high <= most if verdict == REPRODUCED else high < least or low > most
+        ),
     }
 
 
@@ -68,6 +72,21 @@ def replicated(runs: "RunSet", claims: Iterable[Mapping[str, Any]]) -> pd.DataFr
     return pd.DataFrame(
         judged(claim, registry.get("finding", claim["finding"]["name"])(runs, **options_of(claim["finding"])))
         for claim in claims
+    )
+
+
+def told_verdict(row: Mapping[str, Any]) -> str:
+    """The verdict, and whether other seeds might well have given another one."""
+    decided = row["verdict"] in (REPRODUCED, MISSED)
+    return f"{row['verdict']}, unsettled" if decided and not row["settled"] else str(row["verdict"])
+
+
+def count(table: pd.DataFrame) -> str:
+    """How many results of a table are reproduced, and of how many this is settled."""
+    well = table[table["verdict"] == REPRODUCED]
+    return (
+        f"{len(well)} of {len(table)} results reproduced; of {int(well['settled'].sum())} the whole 95 % interval lies "
+        "within the tolerance"
     )
 
 

@@ -56,6 +56,7 @@ def replicate_published(names: list[str], store: Path, out: Path | None, *, quic
     from clntk.protocol.load import load, replications
     from clntk.report.replications import write_replications
     from clntk.runs.runset import open_runs
+    from clntk.stats.replication import count
 
     chosen = {name: expand(load(name, quick=quick)) for name in names or replications()}
     again = ["replicate", *names, "--store", str(store), *(["--quick"] if quick else [])]
@@ -63,9 +64,7 @@ def replicate_published(names: list[str], store: Path, out: Path | None, *, quic
     opened = open_runs(store)
     sets = (opened.only(spec.run_id for spec in specs) for specs in chosen.values())
     page, table = write_replications(sets, (out or store) / "replications.html")
-    for verdict, rows in table.groupby("verdict", sort=False):
-        say(f"{verdict}: {len(rows)} of {len(table)}")
-    say(str(page))
+    say(f"{count(table)}\n{page}")
 
 
 def resume_runs(runs: Path, protocol: str | None, use: Sequence[Path], **how: Any) -> None:

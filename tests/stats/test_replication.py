@@ -1,9 +1,10 @@
 """Verdicts on published results."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from clntk.stats.replication import FEW, MISSED, REPRODUCED, UNDEFINED, judged
+from clntk.stats.replication import FEW, MISSED, REPRODUCED, UNDEFINED, count, judged, told_verdict
 
 
 def verdict(values, within, seeds=1):
@@ -50,3 +51,28 @@ def test_the_interval_holds_the_mean():
 def test_an_open_side_is_told():
     assert verdict([1.0], [None, 2])["least"] == -np.inf
     assert verdict([1.0], [0, None])["most"] == np.inf
+
+
+@pytest.mark.parametrize(
+    ("values", "within", "settled"),
+    [
+        ([0.4, 0.5, 0.6], [0, 1], True),
+        ([0.4, 0.5, 0.6], [0.45, None], False),
+        ([0.4, 0.5, 0.6], [None, 0.1], True),
+        ([0.4, 0.5, 0.6], [None, 0.45], False),
+        ([0.5], [0, 1], False),  # of one value there is no interval
+    ],
+)
+def test_a_verdict_is_settled_where_the_whole_interval_is_on_one_side(values, within, settled):
+    row = verdict(values, within)
+    assert row["settled"] is settled
+    assert told_verdict(row) == row["verdict"] + ("" if settled else ", unsettled")
+
+
+def test_results_are_counted_with_those_that_are_settled():
+    rows = [verdict([0.4, 0.5, 0.6], within) for within in ([0, 1], [0.45, 1], [0.9, 1])]
+    rows.append(verdict([0.5], [0, 1], seeds=3))
+    assert told_verdict(rows[-1]) == FEW
+    assert count(pd.DataFrame(rows)) == (
+        "2 of 4 results reproduced; of 1 the whole 95 % interval lies within the tolerance"
+    )
