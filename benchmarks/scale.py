@@ -25,6 +25,7 @@ from rich.table import Table
 
 PARTS = ["store", "cells", "sweep", "kernel"]
 ROUNDS = 3
+SWEEP_ROUNDS = 5  # of half a minute and more, in which a shared machine changes its pace
 SWEEP = [
     "context_blobs",
     "regimes.third.name=standard",
@@ -89,7 +90,7 @@ def sweep(folder: Path) -> Iterator[tuple[str, float, float | None]]:
         "halves": ["seeds=[0,1]", "seeds=[2,3]"],
     }
     best = dict.fromkeys(seeds, float("inf"))
-    for round_ in range(ROUNDS):
+    for round_ in range(SWEEP_ROUNDS):
         for way, parts in seeds.items():
             workers = ["--workers", "2"] if way == "on two workers" else []
             commands = [
