@@ -38,18 +38,24 @@ def result_of(run: Run, measure: Mapping[str, Any]) -> xr.DataArray | xr.Dataset
 
 def takeable(runs: Iterable[Run]) -> list[dict[str, Any]]:
     """Every measure whose facts all runs have recorded."""
-    recorded = [_recorded(run) for run in runs]
+    recorded = [recorded_by(run) for run in runs]
     common = set.intersection(*recorded) if recorded else set()
     return [{"name": name} for name in registry.names("measure") if _needs(name) <= common]
 
 
-def recorded_by(run: Run, runs: Iterable[Run], measures: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The measures whose facts the run recorded; one that none of ``runs`` has stays, for the error that it gives."""
-    known = set().union(*(_recorded(other) for other in runs))
-    return [m for m in measures if _needs(m["name"]) <= _recorded(run) or not _needs(m["name"]) <= known]
+def takeable_of(run: Run, known: set[str], measures: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The measures whose facts the run recorded; one whose facts are not ``known`` stays, for the error that it gives.
+
+    Args:
+        run: it.
+        known: the facts that it or another run has recorded.
+        measures: their ``name`` and options.
+    """
+    recorded = recorded_by(run)
+    return [m for m in measures if _needs(m["name"]) <= recorded or not _needs(m["name"]) <= known]
 
 
-def _recorded(run: Run) -> set[str]:
+def recorded_by(run: Run) -> set[str]:
     """The facts that a run has on disk."""
     return {"metrics", "losses", "schedule", "probes", *map(name_of, run.spec.probes)}
 

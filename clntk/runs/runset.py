@@ -14,7 +14,7 @@ from clntk.collector import collector_at_rest
 from clntk.errors import DataError, StoreError, did_you_mean
 from clntk.protocol.spec import RunSpec
 from clntk.runs.conditions import Conditions
-from clntk.runs.measured import recorded_by, result_of, takeable
+from clntk.runs.measured import recorded_by, result_of, takeable, takeable_of
 from clntk.runs.opened import Run
 from clntk.runs.store import RunStore, Standing, State
 
@@ -232,10 +232,11 @@ class RunSet:
             if measures is None
             else [m if isinstance(m, dict) else {"name": m} for m in measures]
         )
+        known = set().union(*map(recorded_by, self))
         tables = []
         for run in self._each("measures"):
             values: dict[str, float] = {}
-            for measure in recorded_by(run, self, chosen) if measures is None else chosen:
+            for measure in takeable_of(run, known, chosen) if measures is None else chosen:
                 name = measure["name"]
                 result = self.result(run, measure)
                 values |= scalars(name, result, registry.get("measure", name).traits.get("scalar"))
