@@ -8,7 +8,7 @@ from clntk import registry
 from clntk.component import Entry
 from clntk.protocol.load import with_options
 from clntk.protocol.model import Component, Protocol, normalised
-from clntk.protocol.spec import RunSpec, content_hash, text_hash
+from clntk.protocol.spec import RunSpec, content_hash, leaves, text_hash
 from clntk.protocol.sweep import cells
 
 ALWAYS = ("weights", "outputs")  # from these every other fact can be computed again
@@ -17,12 +17,13 @@ ALWAYS = ("weights", "outputs")  # from these every other fact can be computed a
 def expand(protocol: Protocol) -> list[RunSpec]:
     """The run specs, seeds innermost, in an order that never changes."""
     raw = protocol.model_dump(mode="json")
-    specs = []
+    specs: dict[str, RunSpec] = {}  # by identity: cells that come to the same are one
     for cell in cells(protocol.sweep):
         point = Protocol.model_validate(normalised(with_options({**raw, "sweep": {}}, cell)))
         for label in point.regimes:
-            specs += [_spec(point, label, seed, cell) for seed in point.seed_list]
-    return specs
+            for spec in (_spec(point, label, seed, cell) for seed in point.seed_list):
+                specs.setdefault(spec.identity, spec)
+    return list(specs.values())
 
 
 def needed_probes(protocol: Protocol) -> list[Component]:
@@ -60,7 +61,8 @@ def _spec(protocol: Protocol, label: str, seed: int, cell: dict[str, Any]) -> Ru
         strategy=resolved["strategy"],
         regime_options=resolved["regime"],
         probes=probes,
-        sweep=cell,
+        sweep=_beside(protocol, label, cell),
+        cell=cell,
         device=protocol.device,
         code=_code([registry.get(kind, name) for kind, name in taking_part], protocol.use),
         summary=protocol.summary,
@@ -73,6 +75,18 @@ def _spec(protocol: Protocol, label: str, seed: int, cell: dict[str, Any]) -> Ru
             for claim in protocol.published
         ],
     )
+
+
+def _beside(point: Protocol, label: str, cell: dict[str, Any]) -> dict[str, Any]:
+    """The swept options of other regimes than this one, as these regimes resolve them."""
+    options = {
+        key: value
+        for other, component in point.regimes.items()
+        if other != label
+        for key, value in leaves(f"regimes.{other}", _resolved("regime", component)).items()
+    }
+    swept = tuple(f"{key}." for key in cell)
+    return {key: value for key, value in options.items() if f"{key}.".startswith(swept)}
 
 
 def _code(taking_part: list[Entry], use: list[str]) -> dict[str, str]:

@@ -35,7 +35,9 @@ class RunSpec:
         stream, model, strategy, regime_options: component name under ``name``, and all options.
         probes: probe components.
         measures: what the protocol asks of its runs; no part of the identity.
-        sweep: the swept keys and this cell's values.
+        sweep: swept options of other regimes, at the values that this run is compared with; what the run itself takes
+            from a sweep stands among its own options.
+        cell: the swept keys and this cell's values as the protocol has them, for people; no part of the identity.
         regimes: all labels of the protocol in order; no part of the identity.
         published: the results that the protocol is held against; no part of the identity.
         code: name → content hash of each user's file, script or notebook cell whose components take part in the run.
@@ -56,6 +58,7 @@ class RunSpec:
     sweep: dict[str, JsonValue] = field(default_factory=dict)
     device: str = "cpu"
     code: dict[str, str] = field(default_factory=dict)
+    cell: dict[str, JsonValue] = field(default_factory=dict)
     summary: str = ""
     reference: str = ""
     measures: list[_Component] = field(default_factory=list)
@@ -70,7 +73,7 @@ class RunSpec:
         told_apart_by = {
             f.name: getattr(self, f.name)
             for f in fields(self)
-            if f.name not in {"summary", "reference", "measures", "regimes", "use", "published"}
+            if f.name not in {"cell", "summary", "reference", "measures", "regimes", "use", "published"}
         }
         return text_hash(json.dumps(told_apart_by, sort_keys=True))
 
@@ -88,7 +91,7 @@ class RunSpec:
         parts = {"stream": self.stream, "model": self.model, "strategy": self.strategy}
         for part, options in (*parts.items(), (f"regimes.{self.regime}", self.regime_options)):
             for key, value in options.items():
-                out |= _leaves(f"{part}.{key}", value)
+                out |= leaves(f"{part}.{key}", value)
         return out
 
     def as_dict(self) -> dict[str, Any]:
@@ -109,11 +112,11 @@ def _adapter() -> TypeAdapter[RunSpec]:
     return TypeAdapter(RunSpec)
 
 
-def _leaves(key: str, value: Any) -> dict[str, Any]:
+def leaves(key: str, value: Any) -> dict[str, Any]:
     """A value by its dotted key; of a mapping, all that is in it."""
     if not isinstance(value, dict) or not value:
         return {key: value}
-    return {k: v for name, part in value.items() for k, v in _leaves(f"{key}.{name}", part).items()}
+    return {k: v for name, part in value.items() for k, v in leaves(f"{key}.{name}", part).items()}
 
 
 def name_of(component: Mapping[str, Any]) -> str:

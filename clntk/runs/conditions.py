@@ -28,7 +28,7 @@ class Conditions:
         for spec in self.specs:
             for key, value in self._settings(spec).items():
                 varying.setdefault(key, set()).add(repr(value))
-        return [key for key, values in varying.items() if len(values) > 1]
+        return [key for key, values in varying.items() if len(values) > 1 or _above(key) & varying.keys()]
 
     @cached_property
     def regimes(self) -> list[str]:
@@ -92,19 +92,16 @@ class Conditions:
 
     def _found(self, spec: RunSpec) -> dict[str, Any]:
         settings = spec.flat()
-        for key, value in spec.sweep.items():
-            settings.setdefault(key, self._swept.get((key, repr(value)), value))
+        settings |= {key: value for key, value in spec.sweep.items() if key not in settings}
         settings["probes"] = ", ".join(_probe_label(probe) for probe in spec.probes)
         settings |= {f"code.{name}": digest[:10] for name, digest in spec.code.items()}
         return settings
 
-    @cached_property
-    def _swept(self) -> dict[tuple[str, str], Any]:
-        """Swept values as written → as the runs whose own option it is resolved them (10 → 10.0)."""
-        flat = ((spec.sweep, spec.flat()) for spec in self.specs)
-        return {
-            (key, repr(value)): own[key] for sweep, own in flat for key, value in sweep.items() if key in own
-        }
+
+def _above(key: str) -> set[str]:
+    """What a dotted key lies in. An option that is a mapping here and None there is told apart by what is in it."""
+    parts = key.split(".")
+    return {".".join(parts[:n]) for n in range(1, len(parts))}
 
 
 def _probe_label(probe: dict[str, Any]) -> str:

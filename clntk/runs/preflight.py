@@ -30,7 +30,7 @@ def preflight(specs: Iterable[RunSpec]) -> None:
             _fit(spec)
         except ClntkError as error:
             protocols[spec.protocol] = None
-            sweep = "".join(f", {key}={value}" for key, value in spec.sweep.items())
+            sweep = "".join(f", {key}={value}" for key, value in spec.cell.items())
             wrong.setdefault(str(error), []).append(f"regimes.{spec.regime}{sweep}")
         except Exception:
             continue

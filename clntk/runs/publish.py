@@ -34,6 +34,7 @@ def publish(
     watch: "StepWatch",
     rows: list[dict[str, Any]],
     log: list[str],
+    beside: int,
     seconds: float,
 ) -> Path:
     """Write a run's folder beside its work and move it into place whole."""
@@ -77,6 +78,7 @@ def publish(
             "seconds": round(seconds, 3),
             "steps": learner.steps,
             "device": spec.device,
+            "trained": f"beside {beside} other runs" if beside else "alone",
             "notes": list(stream.notes),
             "sources": sources(spec),
             **code,

@@ -34,6 +34,7 @@ class Session:
         self.work: Path = store.work(spec.run_id)
         self.rows: list[dict[str, Any]] = []
         self.log: list[str] = []
+        self.beside = 0  # how many other runs its epochs were taken together with
         self.seconds = 0.0
         self._since = time.perf_counter()
 
@@ -74,12 +75,14 @@ class Session:
             self.watch,
             self.rows,
             self.log,
+            self.beside,
             self._elapsed(),
         )
 
-    def note(self, line: str) -> None:
-        """Add a line to the run's log."""
-        self.log.append(line)
+    def taken_beside(self, others: int) -> None:
+        """Note that the epochs of this phase were taken together with those of other runs: sums may round otherwise."""
+        self.log.append(f"the epochs of this phase were taken together with those of {others} other runs")
+        self.beside = max(self.beside, others)
 
     def _prepare(self, built: Built) -> tuple[Any, Any]:
         from clntk.capture.avalanche import CapturePlugin
@@ -136,6 +139,7 @@ class Session:
             "records": [[r.checkpoint, r.step, r.task] for r in self.capture.records],
             "rows": self.rows,
             "log": self.log,
+            "beside": self.beside,
             "seconds": self._elapsed(),
         }
         save_state(path, state)
@@ -144,7 +148,7 @@ class Session:
         self.learner.load_state_dict(state["learner"])
         self.capture.records += [load_record(self.work / "records", *entry) for entry in state["records"]]
         self.rows, self.log = list(state["rows"]), list(state["log"])
-        self.seconds = state["seconds"]
+        self.beside, self.seconds = state["beside"], state["seconds"]
         set_generator_state(state["generators"])
         self._tell(What.RESUMED, done=self.learner.phases_done)
 

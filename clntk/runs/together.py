@@ -155,8 +155,6 @@ def _together(runs: list[_Run], recorded: dict[Hashable, dict]) -> bool:
         return False
     for run, source, failure in zip(runs, sources, failures, strict=True):
         run.generators["torch"] = source.get_state()
-        run.halted.note(
-            f"the epochs of this phase were taken together with those of {len(runs) - 1} other runs"
-        )
+        run.halted.taken_beside(len(runs) - 1)
         run.go_on(failure)
     return True

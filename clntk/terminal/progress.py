@@ -127,7 +127,7 @@ def _line(event: Event, protocols: bool) -> str:
 
 def _name(event: Event, protocols: bool) -> str:
     protocol = f"{event.spec.protocol} " if protocols else ""
-    sweep = "".join(f" {key}={value}" for key, value in event.spec.sweep.items())
+    sweep = "".join(f" {key}={value}" for key, value in event.spec.cell.items())
     return plain(f"{protocol}{event.spec.regime} seed {event.spec.seed}{sweep}")
 
 

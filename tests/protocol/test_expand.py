@@ -41,14 +41,13 @@ def _ids(**keys):
 
 def test_runs_are_sweep_by_regime_by_seed():
     specs = expand(_protocol(seeds=[3, 5], sweep={"model.width": [8, 16], "strategy.lr": [0.1, 0.2]}))
-    found = [(s.sweep["model.width"], s.sweep["strategy.lr"], s.regime, s.seed) for s in specs]
+    found = [(s.model["width"], s.strategy["lr"], s.regime, s.seed) for s in specs]
     assert found == [
         (width, lr, regime, seed) for width in (8, 16) for lr in (0.1, 0.2) for regime in ("rich", "lazy")
         for seed in (3, 5)
     ]  # fmt: skip
     for spec in specs:
-        assert spec.model["width"] == spec.sweep["model.width"]
-        assert spec.strategy["lr"] == spec.sweep["strategy.lr"]
+        assert spec.cell == {"model.width": spec.model["width"], "strategy.lr": spec.strategy["lr"]}
 
 
 def test_specs_hold_every_option_in_full():
@@ -72,6 +71,22 @@ def test_a_sweep_may_change_regimes_components_and_seeds():
     assert [s.regime_options.get("alpha") for s in specs] == [None, 1.0, None, 2.0]
     specs = expand(_protocol(sweep={"model": ["mlp", _component("mlp", width=3)]}))
     assert [s.model["width"] for s in specs] == [256, 256, 3, 3]
+
+
+def test_a_regime_takes_part_in_a_sweep_over_anothers_options():
+    rich, lazy, *_ = expand(_protocol(sweep={"regimes.lazy.alpha": [1, 2]}))
+    assert rich.sweep == {"regimes.lazy.alpha": 1.0}  # as the other one resolves it
+    assert lazy.sweep == {}
+    assert rich.cell == lazy.cell == {"regimes.lazy.alpha": 1}
+    rich, lazy = expand(_protocol(sweep={"regimes.lazy": ["output_scale"]}))
+    assert rich.sweep.keys() == {key for key in lazy.flat() if key.startswith("regimes.lazy.")}
+
+
+@pytest.mark.parametrize(
+    "sweep", [{"model": ["mlp", _component("mlp")]}, {"measures": [[], [_component("forgetting")]]}]
+)
+def test_cells_that_come_to_the_same_are_one(sweep):
+    assert len(expand(_protocol(sweep=sweep))) == 2
 
 
 def test_a_spec_survives_its_own_dictionary():
@@ -114,6 +129,9 @@ def test_run_ids_are_readable_unique_and_stable():
         {"model": _component("mlp", width=8, depth=2, init_scale=1)},  # defaults written out, 1 for 1.0
         {"strategy": _component("naive", lr=0.1, momentum=0)},
         {"regimes": {"rich": _component("standard"), "other": _component("output_scale")}},  # of the others
+        {"sweep": {"model.width": [8]}},  # the cell of a sweep is the run that it would be alone
+        {"sweep": {"model.width, strategy.lr": [[8, 0.1]]}},
+        {"sweep": {"regimes.rich": ["standard"]}},
     ],
 )
 def test_what_does_not_decide_the_numbers_keeps_the_identity(keys):
@@ -130,6 +148,7 @@ def test_what_does_not_decide_the_numbers_keeps_the_identity(keys):
         {"model": _component("mlp", width=9)},
         {"regimes": {"rich": _component("init_scale")}},
         {"regimes": {"poor": _component("standard")}},
+        {"sweep": {"regimes.lazy.alpha": [1.0]}},  # what it is compared with
         {"probes": [_component("kernels")]},
         {"measures": [_component("kernel_distance")]},  # needs a probe more
         {"device": "cuda"},
@@ -196,7 +215,7 @@ def test_keys_that_move_together_are_one_axis(write_protocol, tmp_path):
     specs = expand(load(write_protocol(tmp_path, sweep=sweep)))
     found = [(s.stream["schedule"], s.strategy["lr"], s.model["width"]) for s in specs]
     assert found == [("blocked", 0.1, 4), ("blocked", 0.1, 8), ("joint", 0.2, 4), ("joint", 0.2, 8)]
-    assert specs[1].sweep == {"stream.schedule": "blocked", "strategy.lr": 0.1, "model.width": 8}
+    assert specs[1].cell == {"stream.schedule": "blocked", "strategy.lr": 0.1, "model.width": 8}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Runs looked at together: what tells them apart, and measures over them as tidy tables."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import xarray as xr
@@ -127,6 +129,22 @@ class TestSettings:
         runs = clntk.open_runs(tmp_path)
         assert runs.axes == ["model.width"]
         assert list(clntk.compare_regimes(runs).n) == [1, 1, 1, 1]
+
+    def test_a_cell_of_a_sweep_is_the_run_that_it_would_be_alone(self, tmp_path):
+        alone = clntk.run("smoke", QUICK, store=tmp_path)
+        swept = clntk.run("smoke", [*QUICK, "sweep={model.width: [4, 8]}"], store=tmp_path)
+        assert {run.run_id for run in alone} < {run.run_id for run in swept}
+        assert list(clntk.compare_regimes(clntk.open_runs(tmp_path)).n) == [1, 1, 1, 1]
+
+    def test_an_option_that_is_a_mapping_here_and_nothing_there_tells_runs_apart(self, smoke_runs):
+        spec = smoke_runs.runs[0].spec
+        plain, one, two = (
+            replace(spec, model=spec.model | {"noise": noise}) for noise in (None, {"sd": 1.0}, {"sd": 2.0})
+        )
+        conditions = Conditions([plain, one])
+        assert conditions.axes == ["model.noise.sd"]
+        assert [conditions.name(s) for s in (plain, one)] == ["rich", "rich, sd=1.0"]
+        assert Conditions([one, two]).axes == ["model.noise.sd"]
 
     def test_a_sweep_over_one_regime_is_paired_with_the_others(self, tmp_path):
         runs = clntk.run(

@@ -10,6 +10,7 @@ from clntk.protocol import expand, load
 from clntk.runs import together as module
 from clntk.runs.boundary import generator_state, set_generator_state
 from clntk.runs.events import What
+from clntk.runs.reproduce import reproduce
 from clntk.runs.run import run_specs
 from clntk.runs.store import RunStore
 from clntk.runs.together import candidates, execute_together
@@ -44,7 +45,7 @@ def both(write_protocol, tmp_path):
         path = write_protocol(tmp_path, **{"stream": BLOBS, "model": MODEL, "strategy": PLAIN} | parts)
         stores = {how: tmp_path / f"together-{how}" for how in (False, True)}
         sets = {how: clntk.run(path, overrides, store=store, together=how) for how, store in stores.items()}
-        return [{(r.spec.regime, r.spec.seed, str(r.spec.sweep)): r for r in sets[how]} for how in stores]
+        return [{(r.spec.regime, r.spec.seed, str(r.spec.cell)): r for r in sets[how]} for how in stores]
 
     return run
 
@@ -80,6 +81,9 @@ def test_seeds_and_regimes_of_one_architecture_train_together(both):
     assert [shared(run) for run in together.values()] == [2] * 4
     assert [shared(run) for run in alone.values()] == [0] * 4
     assert "with those of 3 other runs" in (together["small", 0, "{}"].path / "log.txt").read_text()
+    assert {run.provenance["trained"] for run in together.values()} == {"beside 3 other runs"}
+    found = reproduce(together["small", 0, "{}"].path)
+    assert found.circumstances == {"trained": ("beside 3 other runs", "alone")}
 
 
 def test_minibatches_are_drawn_in_each_runs_own_order(both):
