@@ -48,6 +48,7 @@ def local_cluster(workers: int | None, memory: str | None) -> Iterator["LocalClu
         ClntkError: if they do not start.
     """
     import dask
+    import distributed  # noqa: F401  whose defaults, loaded within the settings, would go with them
 
     _end_if_imported_by_a_worker()
     gpus = _gpus()
