@@ -5,6 +5,7 @@ import gc
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,13 +41,17 @@ def forget() -> Iterator[Callable[[], None]]:
 
     It can be called within the test, too: what comes then knows as little as another process.
     """
-    before, modules = dict(registry._entries), set(sys.modules)
-
-    def back() -> None:
-        _forget(before, modules)
-
+    back = partial(_forget, dict(registry._entries), set(sys.modules))
     yield back
     back()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_what_a_module_shares() -> Iterator[None]:
+    """What its fixtures registered for several tests goes after the last of them."""
+    before, modules = dict(registry._entries), set(sys.modules)
+    yield
+    _forget(before, modules)
 
 
 def _forget(before: dict, modules: set[str]) -> None:

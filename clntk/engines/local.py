@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from distributed import LocalCluster, Worker
 
 SCRATCH = "clntk-dask"  # of workers' folders, then the process that they are of
+ANY_PORT = "127.0.0.1:0"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # read once, as libraries load
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 2,  # a cell that kills three workers is lost
@@ -63,9 +64,8 @@ def local_cluster(workers: int | None, memory: str | None) -> Iterator["LocalClu
             processes=True,
             host="127.0.0.1",
             dashboard_address=None,
-            scheduler_kwargs={
-                "dashboard_address": "127.0.0.1:0"
-            },  # health and metrics: any port that is free
+            scheduler_kwargs={"dashboard_address": ANY_PORT},  # health and metrics
+            worker_dashboard_address=ANY_PORT,  # or earlier versions of Dask listen to everybody
             memory_limit=memory or 0,
             local_directory=folder,
             silence_logs=logging.CRITICAL,
