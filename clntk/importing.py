@@ -13,17 +13,14 @@ TRAINING = "clntk.strategies.avalanche.lean"  # brings torch and Avalanche
 # what these import for parts of theirs that clntk does not use, and what is looked up there as they load
 UNUSED: dict[str, dict[str, Any]] = {
     "wandb": {},  # Avalanche, for pictures of confusion matrices
-    "scipy.signal": {
-        "hamming": None
-    },  # torchmetrics, to add this where it is missing, for a package of sounds
+    "scipy.signal": {"hamming": None},  # torchmetrics, to add this for a package of sounds
 }
 
 
 def import_training() -> None:
     """Import what every run needs; at once if it is there."""
-    if TRAINING not in sys.modules:
-        with collector_at_rest(), _put_off(UNUSED):
-            import_module(TRAINING)
+    with collector_at_rest(), _put_off(UNUSED):
+        import_module(TRAINING)
 
 
 class Later(ModuleType):

@@ -79,14 +79,15 @@ def _spec(protocol: Protocol, label: str, seed: int, cell: dict[str, Any]) -> Ru
 
 def _beside(point: Protocol, label: str, cell: dict[str, Any]) -> dict[str, Any]:
     """The swept options of other regimes than this one, as these regimes resolve them."""
-    options = {
+    swept = tuple(f"{key}." for key in cell if f"{key}.".startswith("regimes."))
+    others = point.regimes.items() if swept else ()  # or there is nothing to resolve, run by run
+    return {
         key: value
-        for other, component in point.regimes.items()
+        for other, component in others
         if other != label
         for key, value in leaves(f"regimes.{other}", _resolved("regime", component)).items()
+        if f"{key}.".startswith(swept)
     }
-    swept = tuple(f"{key}." for key in cell)
-    return {key: value for key, value in options.items() if f"{key}.".startswith(swept)}
 
 
 def _code(taking_part: list[Entry], use: list[str]) -> dict[str, str]:
