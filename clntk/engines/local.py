@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distributed import LocalCluster, Worker
 
 SCRATCH = "clntk-dask"  # of workers' folders, then the process that they are of
-ANY_PORT = "127.0.0.1:0"
+ANY_PORT = "127.0.0.1:0"  # any that is free, for this machine alone
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # read once, as libraries load
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 2,  # a cell that kills three workers is lost

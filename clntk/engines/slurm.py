@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from clntk.engines.local import ANY_PORT, SETTINGS
 from clntk.errors import ClntkError, OptionError, Problem
 from clntk.problems import from_pydantic
 from clntk.text_files import read_yaml
@@ -163,8 +164,6 @@ def slurm_cluster(path: Path) -> Iterator["SLURMCluster"]:
     import dask
     from dask_jobqueue import SLURMCluster
 
-    from clntk.engines.local import SETTINGS
-
     settings = read_settings(path)
     Path(settings.logs).mkdir(parents=True, exist_ok=True)
     with (
@@ -221,7 +220,7 @@ def _arguments(settings: SlurmSettings, shared: str) -> dict[str, Any]:
         "scheduler_options": {
             "host": settings.host,
             "dashboard": False,
-            "dashboard_address": "127.0.0.1:0",  # health and metrics: any port that is free
+            "dashboard_address": ANY_PORT,  # health and metrics
         },
         "security": _certificates(Path(shared)) if settings.encrypted else None,
         "silence_logs": logging.CRITICAL,
