@@ -41,7 +41,7 @@ def forget() -> Iterator[Callable[[], None]]:
 
     It can be called within the test, too: what comes then knows as little as another process.
     """
-    back = partial(_forget, dict(registry._entries), set(sys.modules))
+    back = _way_back()
     yield back
     back()
 
@@ -49,9 +49,14 @@ def forget() -> Iterator[Callable[[], None]]:
 @pytest.fixture(scope="module", autouse=True)
 def _forget_what_a_module_shares() -> Iterator[None]:
     """What its fixtures registered for several tests goes after the last of them."""
-    before, modules = dict(registry._entries), set(sys.modules)
+    back = _way_back()
     yield
-    _forget(before, modules)
+    back()
+
+
+def _way_back() -> Callable[[], None]:
+    """To what is registered and loaded now."""
+    return partial(_forget, dict(registry._entries), set(sys.modules))
 
 
 def _forget(before: dict, modules: set[str]) -> None:
