@@ -35,7 +35,7 @@ class Engine(Protocol):
 
         Args:
             work: carries out one cell; what it says on the way goes to ``tell``, in the caller's thread.
-            cells: what to carry out.
+            cells: what to carry out, asked for as there is room: what results teach may decide what comes next.
             tell: is told.
 
         Raises:

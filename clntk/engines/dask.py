@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +29,7 @@ UNREADABLE = (
     "engine dask: expected a worker that can read what it is to run, found {}; install where workers run what is "
     "installed here: clntk in the same version, and the modules of components of your own"
 )
+AHEAD = 2  # cells for each worker of this machine: one that it runs, and one for when it has
 PACE = 0.5  # seconds between messages that are passing
 PATIENCE = 10  # seconds until a scheduler counts as not there
 MISSING = "engine dask: needs packages that are not installed ({}); pip install 'clntk[dask]'"
@@ -39,10 +41,11 @@ class Dask:
     Args:
         client: it; a worker takes one cell at a time.
         held: closed with the engine, such as a cluster of its own.
+        ahead: how many cells the scheduler has at once; by default all, so that a cluster can grow with them.
     """
 
-    def __init__(self, client: "Client", held: ExitStack) -> None:
-        self.client, self.held = client, held
+    def __init__(self, client: "Client", held: ExitStack, ahead: int | None = None) -> None:
+        self.client, self.held, self.ahead = client, held, ahead
         self.address = client.scheduler.address
 
     def map(
@@ -50,29 +53,36 @@ class Dask:
     ) -> Iterator[Result | Lost[Cell]]:
         from cloudpickle import dumps
 
-        cells = list(cells)
+        coming = iter(cells)
         topic = f"clntk-{uuid4().hex}"
         inbox: SimpleQueue[Any] = SimpleQueue()  # of messages and futures
+        waiting: dict[str, tuple[Future, Cell]] = {}
+
+        def send(some: list[Cell]) -> None:
+            futures = self.client.map(
+                unpack.carry_out, [dumps(cell) for cell in some], topic=topic, pure=False
+            )
+            waiting.update((future.key, (future, cell)) for future, cell in zip(futures, some, strict=True))
+            for future in futures:
+                future.add_done_callback(inbox.put)
+
         self.client.subscribe_topic(topic, lambda event: inbox.put(event[1]))
         # the scheduler keeps the work: were it an argument of all cells, each would have it, or all hang on one worker
         self.client.set_metadata(topic, dumps(work))
-        futures = self.client.map(unpack.carry_out, [dumps(cell) for cell in cells], topic=topic, pure=False)
-        waiting = {future.key: (future, cell) for future, cell in zip(futures, cells, strict=True)}
-        del (
-            futures
-        )  # a result that is still wanted when it is here would be computed again where its worker dies
-        for key in waiting:
-            waiting[key][0].add_done_callback(inbox.put)
         try:
+            send(list(islice(coming, self.ahead)))
             while waiting:
                 item = inbox.get()
                 if isinstance(item, dict):
                     tell(item)
-                else:
-                    _, cell = waiting.pop(item.key)
-                    result = self._result(item, cell)
-                    del item
-                    yield result
+                    continue
+                # nothing may hold a future while its result is looked at: Dask would compute it again, did the worker
+                # that has it die meanwhile
+                cell = waiting.pop(item.key)[1]
+                result = self._result(item, cell)
+                del item
+                yield result
+                send(list(islice(coming, 1)))
         finally:
             self.client.cancel([future for future, _ in waiting.values()])
             self.client.unsubscribe_topic(topic)
@@ -135,6 +145,7 @@ def dask(
         )
     with ExitStack() as opened:
         opened.enter_context(_quiet())
+        ahead = None
         if scheduler is not None:
             target: Any = scheduler
         elif cluster is not None:
@@ -145,7 +156,8 @@ def dask(
             from clntk.engines.local import local_cluster
 
             target = opened.enter_context(local_cluster(workers, memory))
-        return Dask(opened.enter_context(_client(target)), opened.pop_all())
+            ahead = AHEAD * len(target.worker_spec)
+        return Dask(opened.enter_context(_client(target)), opened.pop_all(), ahead)
 
 
 @contextmanager

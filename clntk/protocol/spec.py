@@ -78,6 +78,11 @@ class RunSpec:
         return text_hash(json.dumps(told_apart_by, sort_keys=True))
 
     @property
+    def condition(self) -> str:
+        """What is built and trained, whatever the seed, as canonical JSON."""
+        return json.dumps([self.stream, self.model, self.strategy, self.regime_options], sort_keys=True)
+
+    @property
     def run_id(self) -> str:
         """A readable, stable name: protocol, regime, seed, and the head of the identity."""
         return f"{self.protocol}-{self.regime}-s{self.seed}-{self.identity[:10]}"

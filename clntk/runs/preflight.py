@@ -1,12 +1,12 @@
 """Before anything is trained: do stream, network, regime, strategy and loss of every condition fit together?"""
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from clntk import registry
 from clntk.errors import ClntkError, DataError, Problem, ProtocolError
 from clntk.protocol.spec import RunSpec, name_of, options_of
 from clntk.runs.build import build, training_of
+from clntk.runs.longest_first import size
 from clntk.strategies.learner import Setup
 from clntk.strategies.requirements import check
 from clntk.streams.base import TaskStream
@@ -14,20 +14,24 @@ from clntk.streams.base import TaskStream
 TOLD = 3  # conditions named of those that have the same problem
 
 
-def preflight(specs: Iterable[RunSpec]) -> None:
+def preflight(specs: Iterable[RunSpec]) -> dict[str, float]:
     """Build each distinct condition once, for its first seed, and gather what does not fit.
 
     An error that is not clntk's own comes from somebody's component: it is left to the run, which keeps its
     traceback.
+
+    Returns:
+        By condition, what the work of a run grows with (:func:`clntk.runs.longest_first.size`).
 
     Raises:
         ProtocolError: with every combination that cannot be trained.
     """
     wrong: dict[str, list[str]] = {}  # what is said → the conditions that it is said of
     protocols: dict[str, None] = {}
+    sizes: dict[str, float] = {}
     for spec in _distinct(specs):
         try:
-            _fit(spec)
+            sizes[spec.condition] = _fit(spec)
         except ClntkError as error:
             protocols[spec.protocol] = None
             sweep = "".join(f", {key}={value}" for key, value in spec.cell.items())
@@ -36,6 +40,7 @@ def preflight(specs: Iterable[RunSpec]) -> None:
             continue
     if wrong:
         raise ProtocolError(", ".join(protocols), [_problem(said, places) for said, places in wrong.items()])
+    return sizes
 
 
 def _problem(said: str, places: list[str]) -> Problem:
@@ -45,7 +50,7 @@ def _problem(said: str, places: list[str]) -> Problem:
     return Problem("; ".join(places[:TOLD]) + others, expected, "the error below", f"\n    {said}")
 
 
-def _fit(spec: RunSpec) -> None:
+def _fit(spec: RunSpec) -> float:
     built = build(spec)
     training = training_of(spec)
     training.make_loss(built.stream)
@@ -54,6 +59,7 @@ def _fit(spec: RunSpec) -> None:
     strategy = registry.get("strategy", name_of(spec.strategy)).function
     own = {key: value for key, value in options_of(spec.strategy).items() if key not in vars(training)}
     check(strategy, Setup(built.regime.model, built.stream), training, own)
+    return size(built, training)
 
 
 def _refuse_looks(spec: RunSpec, stream: TaskStream) -> None:
@@ -96,10 +102,8 @@ def _refuse_answers(spec: RunSpec, stream: TaskStream) -> None:
         )
 
 
-def _distinct(specs: Iterable[RunSpec]) -> Iterator[RunSpec]:
-    seen = set()
+def _distinct(specs: Iterable[RunSpec]) -> Iterable[RunSpec]:
+    first: dict[str, RunSpec] = {}
     for spec in specs:
-        key = json.dumps([spec.stream, spec.model, spec.strategy, spec.regime_options], sort_keys=True)
-        if key not in seen:
-            seen.add(key)
-            yield spec
+        first.setdefault(spec.condition, spec)
+    return first.values()

@@ -15,6 +15,7 @@ from clntk.runs.carry_out import Rounds
 from clntk.runs.events import Event, Listener, What, ignore
 from clntk.runs.execute import Outcome
 from clntk.runs.interrupt import heeded_signals
+from clntk.runs.longest_first import Expected
 from clntk.runs.preflight import preflight
 from clntk.runs.runset import RunSet, open_runs
 from clntk.runs.store import RunStore
@@ -92,7 +93,7 @@ def run_specs(
     make_engine = registry.get("engine", chosen["name"])
     make_engine.check(options_of(chosen))
     runs = RunStore(store)
-    preflight(spec for spec in specs if not runs.is_published(spec.run_id))
+    sizes = preflight(spec for spec in specs if not runs.is_published(spec.run_id))
     runs.enrol(specs)
     wanted, settled = [], []
     for spec in specs:
@@ -102,8 +103,10 @@ def run_specs(
             listener(Event(What.FAILED, spec, {**failure, "before": True}))
         else:
             wanted.append(spec)
-    with heeded_signals(listener, at_once=bool(make_engine.traits.get("remote"))) as heeding:
+    remote = bool(make_engine.traits.get("remote"))
+    with heeded_signals(listener, at_once=remote) as heeding:
         backend = make_engine(**options_of(chosen))
         with closing(backend):
-            outcomes = Rounds(backend, runs, heeding).run(wanted, together=together)
+            rounds = Rounds(backend, runs, heeding, Expected(sizes) if remote else None)
+            outcomes = rounds.run(wanted, together=together)
     return Tally((*settled, *outcomes))

@@ -131,6 +131,15 @@ def test_cells_that_have_not_begun_when_nobody_wants_results_any_more_do_not_beg
     assert 1 <= len(list(tmp_path.iterdir())) < 10
 
 
+def test_workers_of_this_machine_are_sent_cells_as_there_is_room(dask, tmp_path):
+    asked = []
+    results = dask.map(partial(work, folder=tmp_path), (asked.append(n) or n for n in range(1, 21)), print)
+    for n in range(1, 21):
+        next(results)
+        assert len(asked) == min(dask.ahead + n - 1, 20)  # what a result teaches counts from the next cell
+    assert next(results, None) is None
+
+
 def test_a_cell_that_takes_its_workers_with_it_is_lost_and_the_others_are_not(dask, tmp_path):
     results = list(dask.map(partial(work, folder=tmp_path), [1, 0, 2, 3, 4], print))
     (lost,) = [result for result in results if isinstance(result, Lost)]
