@@ -46,13 +46,13 @@ class Forked:
 
     Args:
         folder: where it works, and where what it says is kept.
-        module: run as ``python -m`` would.
+        program: a module, run as ``python -m`` would, or the path of a script.
         arguments: of the command line.
     """
 
-    def __init__(self, folder, module, *arguments):
+    def __init__(self, folder, program, *arguments):
         self.said = [folder / f".said-{uuid4().hex}" for _ in range(2)]
-        words = [str(word) for word in (module, *arguments)]
+        words = [str(word) for word in (program, *arguments)]
         self.process = multiprocessing.get_context("forkserver").Process(
             target=_run, args=(words, folder, self.said)
         )
@@ -96,16 +96,26 @@ def _run(words, folder, said):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     os.chdir(folder)
     sys.argv = words
-    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    if words[0].endswith(".py"):
+        runpy.run_path(words[0], run_name="__main__")
+    else:
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+
+
+def said_by(process):
+    """What a process said, which has to end well."""
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    return out
 
 
 @pytest.fixture
 def begin(tmp_path):
-    """Starts a module as a process of its own; whatever still runs at the end is killed."""
+    """Starts a module or a script as a process of its own; whatever still runs at the end is killed."""
     started = []
 
-    def start(module, *arguments):
-        started.append(Forked(tmp_path, module, *arguments))
+    def start(program, *arguments):
+        started.append(Forked(tmp_path, program, *arguments))
         return started[-1]
 
     yield start

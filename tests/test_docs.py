@@ -1,11 +1,10 @@
 """The documentation builds without a warning; its examples are executed by `make docs`, and by tests of their own."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import Forked, said_by
 
 import clntk
 from clntk import registry
@@ -18,14 +17,8 @@ ROOT = Path(__file__).parents[1]
 def site(tmp_path_factory):
     """The site, its examples not executed."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-D", "plot_gallery=0"]
-    done = subprocess.run(
-        [*command, "-d", folder / "doctrees", "-b", "html", ROOT / "docs", folder / "html"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    how = ["-W", "--keep-going", "-q", "-D", "plot_gallery=0", "-d", folder / "doctrees", "-b", "html"]
+    said_by(Forked(folder, "sphinx", *how, ROOT / "docs", folder / "html"))
     return folder / "html"
 
 

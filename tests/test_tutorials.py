@@ -1,11 +1,10 @@
 """The tutorials run as they are, and what they print is so."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import said_by
 
 TUTORIALS = Path(__file__).parents[1] / "analyses" / "tutorials"
 
@@ -20,17 +19,8 @@ def test_there_is_a_test_for_every_tutorial():
     assert {path.name for path in TUTORIALS.glob("*.py")} == {"founding_notes.py", "own_model.py"}
 
 
-def printed(tutorial, folder):
-    """What a tutorial prints, run as its text says."""
-    done = subprocess.run(
-        [sys.executable, TUTORIALS / tutorial, folder], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_ones_own_network_and_data_end_with_a_report(tmp_path):
-    out = printed("own_model.py", tmp_path)
+def test_ones_own_network_and_data_end_with_a_report(begin, tmp_path):
+    out = said_by(begin(TUTORIALS / "own_model.py", tmp_path))
     rich, lazy = (number(rf"final_train_loss +{regime} +3 +(\S+)", out) for regime in ("rich", "lazy"))
     assert lazy == pytest.approx(rich, rel=0.15)  # both stopped near .1
     moved = [number(rf"kernel_distance +{regime} +3 +(\S+)", out) for regime in ("rich", "lazy")]
@@ -43,8 +33,8 @@ def test_ones_own_network_and_data_end_with_a_report(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_founding_notes_hold(tmp_path):
-    out = printed("founding_notes.py", tmp_path)
+def test_the_founding_notes_hold(begin, tmp_path):
+    out = said_by(begin(TUTORIALS / "founding_notes.py", tmp_path))
     assert number(r"slope (-[\d.]+) \(theory -0.5\)", out) == pytest.approx(-0.5, abs=0.1)
     assert number(r"width 32: tangent kernel off by ([\d.]+)", out) > 2 * number(
         r"width 512: .*? by ([\d.]+)", out

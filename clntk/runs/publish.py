@@ -12,84 +12,84 @@ import xarray as xr
 
 from clntk import registry
 from clntk.axes import CHECKPOINT, EVAL_TASK, OUTPUT, PROBE, STEP
-from clntk.capture.capture import Capture
 from clntk.protocol.spec import FORMAT, RunSpec
 from clntk.provenance import environment
 from clntk.runs.files import sha256, write_atomic, write_json, write_yaml
 from clntk.runs.record import write_facts
-from clntk.runs.store import RunStore
 from clntk.runs.used import components
 from clntk.strategies.learner import Learner, head_mask
 from clntk.streams.base import TaskStream
 
 if TYPE_CHECKING:
+    from clntk.runs.session import Session
     from clntk.strategies.avalanche.watch import StepWatch
 
 
-def publish(
-    spec: RunSpec,
-    store: RunStore,
-    learner: Learner,
-    capture: Capture,
-    watch: "StepWatch",
-    rows: list[dict[str, Any]],
-    log: list[str],
-    beside: int,
-    seconds: float,
-) -> Path:
-    """Write a run's folder beside its work and move it into place whole."""
-    work = store.work(spec.run_id)
+def publish(run: "Session") -> Path:
+    """Write the folder of a run that has come to its end beside its work, and move it into place whole."""
+    work = run.store.work(run.spec.run_id)
     folder = work / "publish"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    stream = learner.stream
     code = environment()
+    _write_facts(run, folder / "facts.nc", code["clntk"])
+    _write_metrics(run, folder / "metrics.parquet")
+    # a process that was killed while writing leaves a hidden file behind
+    shutil.copytree(work / "weights", folder / "weights", ignore=shutil.ignore_patterns(".*"))
+    write_yaml(folder / "spec.yaml", run.spec.as_dict())
+    log = [*run.learner.stream.notes, *run.log]
+    write_atomic(folder / "log.txt", ("\n".join(log) + "\n").encode())
+    write_json(folder / "provenance.json", _provenance(run, folder, code))
+    return run.store.publish(run.spec.run_id, folder)
+
+
+def _write_facts(run: "Session", path: Path, version: str) -> None:
+    stream = run.learner.stream
     attrs = {
-        "run": spec.run_id,
-        "spec": json.dumps(spec.as_dict()),
-        "clntk": code["clntk"],
+        "run": run.spec.run_id,
+        "spec": json.dumps(run.spec.as_dict()),
+        "clntk": version,
         "chance": stream.chance,
         "accuracy": stream.accuracy,
         "target": stream.target,
     }
     extra = {
-        "losses": _steps(watch),
+        "losses": _steps(run.watch),
         "schedule": _schedule(stream),
-        "probes": _probes(learner),
+        "probes": _probes(run.learner),
         "stream": stream.descriptors,
-        **learner.facts,
+        **run.learner.facts,
     }
-    write_facts(folder / "facts.nc", capture.records, extra, attrs)
-    table = pd.DataFrame(rows)
-    table.insert(0, "run", spec.run_id)
-    table.insert(1, "regime", spec.regime)
-    table.insert(2, "seed", spec.seed)
-    write_atomic(folder / "metrics.parquet", table.to_parquet(index=False))
-    # a process that was killed while writing leaves a hidden file behind
-    shutil.copytree(work / "weights", folder / "weights", ignore=shutil.ignore_patterns(".*"))
-    write_yaml(folder / "spec.yaml", spec.as_dict())
-    write_atomic(folder / "log.txt", ("\n".join([*stream.notes, *log]) + "\n").encode())
-    write_json(
-        folder / "provenance.json",
-        {
-            "format": FORMAT,
-            "run": spec.run_id,
-            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "seconds": round(seconds, 3),
-            "steps": learner.steps,
-            "device": spec.device,
-            "trained": f"beside {beside} other runs" if beside else "alone",
-            "notes": list(stream.notes),
-            "sources": sources(spec),
-            **code,
-            "files": {
-                str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)}
-                for path in sorted(folder.rglob("*"))
-                if path.is_file()
-            },
+    write_facts(path, run.capture.records, extra, attrs)
+
+
+def _write_metrics(run: "Session", path: Path) -> None:
+    table = pd.DataFrame(run.rows)
+    table.insert(0, "run", run.spec.run_id)
+    table.insert(1, "regime", run.spec.regime)
+    table.insert(2, "seed", run.spec.seed)
+    write_atomic(path, table.to_parquet(index=False))
+
+
+def _provenance(run: "Session", folder: Path, code: dict[str, Any]) -> dict[str, Any]:
+    """How the run was made, and the checksums of the files that lie in its folder."""
+    return {
+        "format": FORMAT,
+        "run": run.spec.run_id,
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(run.elapsed(), 3),
+        "steps": run.learner.steps,
+        "device": run.spec.device,
+        "trained": f"beside {run.beside} other runs" if run.beside else "alone",
+        "notes": list(run.learner.stream.notes),
+        "sources": sources(run.spec),
+        **code,
+        "files": {
+            str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
         },
-    )
-    return store.publish(spec.run_id, folder)
+    }
 
 
 def sources(spec: RunSpec) -> list[str]:

@@ -67,17 +67,7 @@ class Session:
             }
             done = self.learner.phases_done
             self._tell(What.BOUNDARY, phase=phase.name, done=done, test_accuracy=tested)
-        publish(
-            self.spec,
-            self.store,
-            self.learner,
-            self.capture,
-            self.watch,
-            self.rows,
-            self.log,
-            self.beside,
-            self._elapsed(),
-        )
+        publish(self)
 
     def taken_beside(self, others: int) -> None:
         """Note that the epochs of this phase were taken together with those of other runs: sums may round otherwise."""
@@ -140,7 +130,7 @@ class Session:
             "rows": self.rows,
             "log": self.log,
             "beside": self.beside,
-            "seconds": self._elapsed(),
+            "seconds": self.elapsed(),
         }
         save_state(path, state)
 
@@ -152,7 +142,8 @@ class Session:
         set_generator_state(state["generators"])
         self._tell(What.RESUMED, done=self.learner.phases_done)
 
-    def _elapsed(self) -> float:
+    def elapsed(self) -> float:
+        """Seconds that it took, those before an interrupt among them."""
         return self.seconds + time.perf_counter() - self._since
 
     def _tell(self, what: What, **info: Any) -> None:

@@ -1,12 +1,11 @@
 """Expanding a protocol: which runs, what decides them, and what they are called."""
 
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from processes import said_by
 
 from clntk.component import Entry
 from clntk.errors import ProtocolError
@@ -268,12 +267,11 @@ print(spec.run_id, *spec.code)
 """
 
 
-def test_a_components_script_is_part_of_the_runs_that_it_makes(tmp_path):
+def test_a_components_script_is_part_of_the_runs_that_it_makes(begin, tmp_path):
     def printed(text):
         script = tmp_path / "script.py"
         script.write_text(text)
-        done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
-        return done.stdout.split()
+        return said_by(begin(script)).split()
 
     first, again, changed = printed(SCRIPT), printed(SCRIPT), printed(SCRIPT.replace("A layer", "One layer"))
     assert first == again
