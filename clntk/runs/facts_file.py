@@ -1,7 +1,5 @@
 """A file of facts, looked over before it is read: it may come from a stranger and claim anything."""
 
-from pathlib import Path
-
 import h5py
 import numpy as np
 
@@ -11,8 +9,8 @@ _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FL
 _PLAIN = "biufS"  # kinds of numbers and bytes
 
 
-def refuse_hostile(path: Path) -> None:
-    """Check that a file holds what it says, in itself, and no more than a file of its size can hold.
+def refuse_hostile(content: bytes) -> None:
+    """Check that a file with this content holds what it says, in itself, and no more than a file of its size can hold.
 
     Arrays that lie in other files, or are put together from them, could read what the run's folder does not hold; empty
     ones of any shape would fill the memory.
@@ -21,8 +19,8 @@ def refuse_hostile(path: Path) -> None:
         OSError: if it is no HDF5.
         ValueError: with what was found.
     """
-    with h5py.File(path, "r") as file:
-        _Look(limits.DEFLATED * path.stat().st_size + limits.SLACK).at(file, 0)
+    with h5py.File.in_memory(content) as file:
+        _Look(limits.DEFLATED * len(content) + limits.SLACK).at(file, 0)
 
 
 class _Look:

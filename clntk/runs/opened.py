@@ -1,5 +1,6 @@
 """One published run, opened from disk: labelled facts, read when they are asked for."""
 
+import hashlib
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,11 +87,12 @@ class Run:
     @cached_property
     def tree(self) -> xr.DataTree:
         """All of facts.nc, in memory."""
-        path = self._checked("facts.nc")
+        content = (self.path / "facts.nc").read_bytes()
+        self._check("facts.nc", hashlib.sha256(content).hexdigest())
         with reading(self.path, "facts.nc"):
-            refuse_hostile(path)
-            # its bytes: NetCDF's library takes some names of files for addresses
-            with xr.open_datatree(path.read_bytes(), engine="netcdf4") as tree:
+            refuse_hostile(content)
+            # not its path: NetCDF's library takes some names of files for addresses
+            with xr.open_datatree(content, engine="netcdf4") as tree:
                 for variable in (v for node in tree.subtree for v in node.variables.values()):
                     variable.load()  # tree.load() passes over one that is called as its group is
             schedule = tree["schedule"].dataset
@@ -187,10 +189,13 @@ class Run:
     def _checked(self, name: str) -> Path:
         """The path of a file whose content is what was published."""
         path = self.path / name
-        expected = self.provenance["files"].get(name)
-        if expected is None or sha256(path) != expected["sha256"]:
-            raise damaged(self.path, f"{name} is not what was published (its checksum differs)")
+        self._check(name, sha256(path))
         return path
+
+    def _check(self, name: str, found: str) -> None:
+        expected = self.provenance["files"].get(name)
+        if expected is None or found != expected["sha256"]:
+            raise damaged(self.path, f"{name} is not what was published (its checksum differs)")
 
 
 def load_parameters(path: Path) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ from pyarrow import parquet
 import clntk
 from clntk.errors import ClntkError, DamagedRun, DataError, ProtocolError, StoreError
 from clntk.protocol import load
+from clntk.runs import opened
 from clntk.runs.doctor import examine, repair
 from clntk.runs.opened import Run
 from clntk.runs.store import RunStore, State
@@ -188,6 +189,14 @@ def test_files_of_anything_are_damaged_and_named(run, name, fact):
     published_again(run, name)
     with pytest.raises(DamagedRun, match="cannot be read"):
         Run(run.path).fact(fact)
+
+
+def test_facts_that_change_between_the_look_and_the_reading(run, monkeypatch):
+    file = run.path / "facts.nc"
+    monkeypatch.setattr(opened, "refuse_hostile", lambda content: file.write_bytes(b"something else"))
+    assert "schedule" in Run(run.path).tree.children
+    with pytest.raises(DamagedRun, match=r"facts\.nc has 14 bytes"):
+        _ = Run(run.path).tree
 
 
 def metrics_of(run, change):
