@@ -60,11 +60,12 @@ def _way_back() -> Callable[[], None]:
 
 
 def _forget(before: dict, modules: set[str]) -> None:
-    for key, entry in list(registry._entries.items()):
-        if not entry.function.__module__.startswith(("clntk.", "clntk_shipped_")):
-            del registry._entries[key]
-    registry._entries.update(before)
-    for name in set(sys.modules) - modules:
+    if registry._entries != before:
+        for key, entry in list(registry._entries.items()):
+            if not entry.function.__module__.startswith(("clntk.", "clntk_shipped_")):
+                del registry._entries[key]
+        registry._entries.update(before)
+    for name in sys.modules.keys() - modules:
         if name.startswith("clntk_used_"):
             del sys.modules[name]
 

@@ -22,8 +22,8 @@ PATIENCE = 120  # seconds until a process that does not get on is a failure
 
 @pytest.fixture(scope="session")
 def long_protocol(write_protocol, tmp_path_factory):
-    """Four tasks of a third of a second each, with momentum: first without, then with a memory."""
-    options = {"name": "naive", "epochs": 18, "batch_size": 32, "lr": 0.02, "momentum": 0.9}
+    """Four tasks of a fifth of a second each, with momentum: first without, then with a memory."""
+    options = {"name": "naive", "epochs": 10, "batch_size": 32, "lr": 0.02, "momentum": 0.9}
     folder = tmp_path_factory.mktemp("long")
     return write_protocol(
         folder, "long", stream=STREAM, strategy=options, sweep={"strategy.name": ["naive", "replay"]}

@@ -33,6 +33,15 @@ def crashing(setup, training):
 '''
 
 
+HASTY = """
+from clntk.cli import main
+from clntk.engines import dask
+
+dask.PATIENCE = 2  # seconds to wait for a scheduler that is gone
+main()
+"""
+
+
 class Kept:
     """An engine that outlives those who use it."""
 
@@ -220,8 +229,9 @@ def test_a_scheduler_that_dies_is_named_and_another_one_goes_on(
         return begun, ["run", long_protocol, "--store", store, "--scheduler", address]
 
     store, started = tmp_path / "runs", []
+    (tmp_path / "hasty.py").write_text(HASTY)
     first, command = scheduler()
-    process = start(*command)
+    process = begin(tmp_path / "hasty.py", *command)
     wait_for_a_boundary(store, naive_and_replay[0], process)
     first.kill()
     _, err = process.communicate(timeout=PATIENCE)

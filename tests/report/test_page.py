@@ -15,11 +15,6 @@ from clntk.runs.runset import RunSet
 from clntk.runs.store import Standing, State
 
 
-@pytest.fixture(scope="module")
-def page(smoke_runs, tmp_path_factory):
-    return clntk.write_report(smoke_runs, tmp_path_factory.mktemp("report") / "report.html")
-
-
 def test_the_page_needs_nothing_from_outside(page):
     html = re.sub(r"<script>.*?</script>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     links = re.findall(r'(?:src|href)="([^"]*)"', html)

@@ -8,18 +8,15 @@ import pytest
 from browsers import browser, needs_browser
 from processes import wait_for
 
-import clntk
 from clntk import registry
 
 pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
-def opened(smoke_runs, tmp_path_factory):
+def opened(page, tmp_path_factory):
     """The report of the smoke protocol in a browser."""
-    folder = tmp_path_factory.mktemp("browser")
-    page = clntk.write_report(smoke_runs, folder / "report.html")
-    with browser(folder) as driver:
+    with browser(tmp_path_factory.mktemp("browser")) as driver:
         driver.get(page.as_uri())
         yield driver
         assert driver.get_log("browser") == []
