@@ -82,7 +82,8 @@ class Dask:
                 result = self._result(item, cell)
                 del item
                 yield result
-                send(list(islice(coming, 1)))
+                if more := list(islice(coming, 1)):
+                    send(more)
         finally:
             self.client.cancel([future for future, _ in waiting.values()])
             self.client.unsubscribe_topic(topic)
