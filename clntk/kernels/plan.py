@@ -128,7 +128,8 @@ def _row(name: str, group: Group, n: int, mode: Mode, method: Method, speed: flo
 
 def _matmul_speed(like: Tensor, size: int = 2048) -> float:
     """Floating-point operations a second of a square matrix product, the best of three."""
-    a = torch.randn(size, size, dtype=like.dtype, device=like.device)
+    own = torch.Generator(like.device).manual_seed(0)  # a plan draws nothing that training would have drawn
+    a = torch.randn(size, size, dtype=like.dtype, device=like.device, generator=own)
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()

@@ -53,3 +53,10 @@ def test_it_reads_as_a_table():
     text = str(clntk.ntk_plan(Net(), torch.randn(3, 1, 6, 6)))
     assert text.splitlines()[0].split() == ["layer", "method", "FLOP", "bytes", "seconds"]
     assert text.splitlines()[-1].startswith("kernel: ")
+
+
+def test_it_draws_from_no_global_generator():
+    model, x = Net(), torch.randn(5, 1, 6, 6)
+    before = torch.get_rng_state()
+    clntk.ntk_plan(model, x)
+    assert torch.equal(torch.get_rng_state(), before)
