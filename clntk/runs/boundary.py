@@ -2,6 +2,8 @@
 
 import io
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError  # what torch.load raises; nothing is unpickled
 from typing import Any, cast
@@ -35,6 +37,16 @@ def set_generator_state(state: dict[str, Any]) -> None:
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
+
+
+@contextmanager
+def callers_generators() -> Iterator[None]:
+    """Whatever is drawn or seeded inside, the global generators are afterwards as they were."""
+    before = generator_state()
+    try:
+        yield
+    finally:
+        set_generator_state(before)
 
 
 def seed_generators(seed: int) -> None:

@@ -12,6 +12,7 @@ from filelock import Timeout
 from clntk.errors import ClntkError, DamagedRun, Diverged, NewerFormat, StoreError
 from clntk.protocol.spec import RunSpec
 from clntk.runs import transient
+from clntk.runs.boundary import callers_generators
 from clntk.runs.events import Event, Listener, What, ignore
 from clntk.runs.files import disk_errors, is_refusal
 from clntk.runs.published import read_published
@@ -44,7 +45,11 @@ def execute(spec: RunSpec, store: RunStore, *, listener: Listener = ignore, wait
     Raises:
         StoreError: if the disk refuses; nothing else, but for an interrupt.
     """
-    with steady_torch(), closing(turns(spec, store, listener=listener, wait=wait)) as run:
+    with (
+        steady_torch(),
+        callers_generators(),
+        closing(turns(spec, store, listener=listener, wait=wait)) as run,
+    ):
         error = None
         while True:
             try:

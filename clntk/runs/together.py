@@ -10,7 +10,7 @@ import torch
 
 from clntk.kernels.budget import free_memory
 from clntk.protocol.spec import RunSpec
-from clntk.runs.boundary import generator_state, set_generator_state
+from clntk.runs.boundary import callers_generators, generator_state, set_generator_state
 from clntk.runs.events import Listener, ignore
 from clntk.runs.execute import Outcome, Turns, turns
 from clntk.runs.session import Session
@@ -54,7 +54,7 @@ def execute_together(
     waiting = list(specs)
     outcomes: dict[str, Outcome] = {}
     while waiting:
-        with steady_torch(), ExitStack() as in_progress:
+        with steady_torch(), callers_generators(), ExitStack() as in_progress:
             for run in _all_at_once(_started(waiting, store, listener, in_progress)):
                 assert run.outcome is not None  # it has come to its end
                 outcomes[run.outcome.run_id] = run.outcome

@@ -217,3 +217,11 @@ def test_a_dead_layer_gets_chance(make_activations, blob_probes):
     facts["hidden"][:] = 0.0
     result = decoding(facts, blob_probes)
     np.testing.assert_allclose(result.accuracy, result.chance)
+
+
+def test_nothing_is_drawn_from_the_global_generator():
+    before = np.random.get_state()[1:3]  # noqa: NPY002  (scikit-learn's default)
+    decoding_accuracy(noisy(), LABELS, null=3)
+    after = np.random.get_state()[1:3]  # noqa: NPY002
+    assert before[1] == after[1]
+    np.testing.assert_array_equal(before[0], after[0])

@@ -4,10 +4,11 @@ import fcntl
 import hashlib
 import json
 import math
+import random
 import subprocess
 import threading
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -380,3 +381,26 @@ class TestOtherProcesses:
         assert Counter(outcome.status for outcome in tally.outcomes) == {"done": 2}
         waiting = events.index((0, What.WAITING))
         assert events.index((1, What.DONE)) < waiting < events.index((0, What.STARTED))
+
+
+class TestCaller:
+    @pytest.mark.parametrize("together", [False, True])
+    @pytest.mark.parametrize("interrupted", [False, True])
+    def test_the_callers_generators_go_on_as_if_nothing_had_been_drawn(
+        self, together, interrupted, write_protocol, tmp_path
+    ):
+        def drawn():
+            return torch.rand(2).tolist(), np.random.random(2).tolist(), random.random()  # noqa: NPY002
+
+        def stop(event):
+            if interrupted and event.what is What.BOUNDARY:
+                raise KeyboardInterrupt
+
+        seed_generators(3)
+        expected = drawn()
+        seed_generators(3)
+        with pytest.raises(KeyboardInterrupt) if interrupted else nullcontext():
+            clntk.run(
+                write_protocol(tmp_path), ["seeds=2"], store=tmp_path / "r", together=together, listener=stop
+            )
+        assert drawn() == expected

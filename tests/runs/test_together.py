@@ -8,7 +8,6 @@ import clntk
 from clntk.errors import ClntkError
 from clntk.protocol import expand, load
 from clntk.runs import together as module
-from clntk.runs.boundary import generator_state, set_generator_state
 from clntk.runs.events import What
 from clntk.runs.reproduce import reproduce
 from clntk.runs.run import run_specs
@@ -28,13 +27,6 @@ PLAIN = {
 }
 DIGITS = {"name": "split_digits", "n_tasks": 2, "n_probe": 4}
 SHORT = {"name": "naive", "epochs": 2, "batch_size": 64, "lr": 0.1}
-
-
-@pytest.fixture(autouse=True)
-def _same_generators_afterwards():
-    state = generator_state()
-    yield
-    set_generator_state(state)
 
 
 @pytest.fixture
