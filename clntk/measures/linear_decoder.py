@@ -80,11 +80,11 @@ def _accuracy(values: np.ndarray, labels: np.ndarray, splits: Splits, C: float) 
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    # of centred patterns, gamma="scale" is one over their total variance; a polynomial of degree 1 is linear
-    linear: dict[str, Any] = {"kernel": "poly", "degree": 1, "coef0": 0.0, "gamma": "scale"}
+    # of centred patterns, gamma="scale" is one over their total variance; a polynomial of degree 1 is linear; without
+    # random_state, a seed is drawn that nothing uses
     machine = SVC(
-        **linear, C=C, class_weight="balanced", random_state=0
-    )  # or it draws a seed that it does not use
+        kernel="poly", degree=1, coef0=0.0, gamma="scale", C=C, class_weight="balanced", random_state=0
+    )
     decoder = make_pipeline(StandardScaler(with_std=False), machine)
     with warnings.catch_warnings():
         # one example of each stimulus is enough to learn it from, when another condition is tested

@@ -44,8 +44,9 @@ class Expected:
 
     def took(self, cell: Cell, seconds: float) -> None:
         """Learn how long a cell took from its start to its end."""
-        self._took[kind(cell)].append(seconds)
-        self._all_sizes += self._size(kind(cell))
+        of = kind(cell)
+        self._took[of].append(seconds)
+        self._all_sizes += self._size(of)
         self._all_seconds += seconds
         self.learned += 1
 

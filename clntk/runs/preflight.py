@@ -29,9 +29,9 @@ def preflight(specs: Iterable[RunSpec]) -> dict[str, float]:
     wrong: dict[str, list[str]] = {}  # what is said → the conditions that it is said of
     protocols: dict[str, None] = {}
     sizes: dict[str, float] = {}
-    for spec in _distinct(specs):
+    for condition, spec in _distinct(specs).items():
         try:
-            sizes[spec.condition] = _fit(spec)
+            sizes[condition] = _fit(spec)
         except ClntkError as error:
             protocols[spec.protocol] = None
             sweep = "".join(f", {key}={value}" for key, value in spec.cell.items())
@@ -102,8 +102,9 @@ def _refuse_answers(spec: RunSpec, stream: TaskStream) -> None:
         )
 
 
-def _distinct(specs: Iterable[RunSpec]) -> Iterable[RunSpec]:
+def _distinct(specs: Iterable[RunSpec]) -> dict[str, RunSpec]:
+    """The first spec of each condition."""
     first: dict[str, RunSpec] = {}
     for spec in specs:
         first.setdefault(spec.condition, spec)
-    return first.values()
+    return first

@@ -53,11 +53,10 @@ def run_protocol(protocol: str, overrides: list[str], store: Path, **how: Any) -
 
 def replicate_published(names: list[str], store: Path, out: Path | None, *, quick: bool, **how: Any) -> None:
     _warm_up(how["engine"])
-    from clntk import registry
     from clntk.protocol.expand import expand
     from clntk.protocol.load import load, replications
-    from clntk.protocol.spec import options_of
     from clntk.report.replications import write_replications
+    from clntk.runs.build import component
     from clntk.runs.runset import open_runs
     from clntk.stats.replication import count
     from clntk.terminal.progress import measuring
@@ -67,11 +66,7 @@ def replicate_published(names: list[str], store: Path, out: Path | None, *, quic
     _carry_out([spec for specs in chosen.values() for spec in specs], store, how, again)
     opened = open_runs(store)
     sets = (opened.only(spec.run_id for spec in specs) for specs in chosen.values())
-    make_engine = registry.get("engine", how["engine"]["name"])
-    with (
-        measuring(Console(stderr=True)) as watch,
-        closing(make_engine(**options_of(how["engine"]))) as engine,
-    ):
+    with measuring(Console(stderr=True)) as watch, closing(component("engine", how["engine"])) as engine:
         page, table = write_replications(sets, (out or store) / "replications.html", engine, watch)
     say(f"{count(table)}\n{page}")
 

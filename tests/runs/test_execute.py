@@ -4,11 +4,10 @@ import fcntl
 import hashlib
 import json
 import math
-import random
 import subprocess
 import threading
 from collections import Counter
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import clntk
 from clntk.protocol import RunSpec, expand, load
-from clntk.runs.boundary import generator_state, seed_generators, set_generator_state
+from clntk.runs.boundary import callers_generators, seed_generators
 from clntk.runs.build import build
 from clntk.runs.events import What
 from clntk.runs.execute import execute
@@ -258,16 +257,15 @@ class TestValues:
             built, training = build(run.spec), run.spec.strategy
             model = built.regime.model.train()
             optimizer = torch.optim.SGD(model.parameters(), lr=training["lr"] * built.regime.lr_scale)
-            before = generator_state()
-            seed_generators(Seeds(run.spec.seed).integer(Purpose.ORDER))
-            for task in built.stream.tasks:
-                data = TensorDataset(task.train.x, task.train.y)
-                for _ in range(training["epochs"]):
-                    for x, y in DataLoader(data, batch_size=training["batch_size"], shuffle=True):
-                        optimizer.zero_grad()
-                        torch.nn.functional.cross_entropy(model(x), y).backward()
-                        optimizer.step()
-            set_generator_state(before)
+            with callers_generators():
+                seed_generators(Seeds(run.spec.seed).integer(Purpose.ORDER))
+                for task in built.stream.tasks:
+                    data = TensorDataset(task.train.x, task.train.y)
+                    for _ in range(training["epochs"]):
+                        for x, y in DataLoader(data, batch_size=training["batch_size"], shuffle=True):
+                            optimizer.zero_grad()
+                            torch.nn.functional.cross_entropy(model(x), y).backward()
+                            optimizer.step()
             stored = load_file(run.path / "weights" / "task1.safetensors")
             assert all(torch.equal(value, stored[name]) for name, value in model.state_dict().items())
 
@@ -381,26 +379,3 @@ class TestOtherProcesses:
         assert Counter(outcome.status for outcome in tally.outcomes) == {"done": 2}
         waiting = events.index((0, What.WAITING))
         assert events.index((1, What.DONE)) < waiting < events.index((0, What.STARTED))
-
-
-class TestCaller:
-    @pytest.mark.parametrize("together", [False, True])
-    @pytest.mark.parametrize("interrupted", [False, True])
-    def test_the_callers_generators_go_on_as_if_nothing_had_been_drawn(
-        self, together, interrupted, write_protocol, tmp_path
-    ):
-        def drawn():
-            return torch.rand(2).tolist(), np.random.random(2).tolist(), random.random()  # noqa: NPY002
-
-        def stop(event):
-            if interrupted and event.what is What.BOUNDARY:
-                raise KeyboardInterrupt
-
-        seed_generators(3)
-        expected = drawn()
-        seed_generators(3)
-        with pytest.raises(KeyboardInterrupt) if interrupted else nullcontext():
-            clntk.run(
-                write_protocol(tmp_path), ["seeds=2"], store=tmp_path / "r", together=together, listener=stop
-            )
-        assert drawn() == expected
